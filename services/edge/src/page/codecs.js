@@ -13,7 +13,7 @@ const CODECS = [
   [/^flac/i, 'FLAC'],
   [/^ac-3/i, 'AC-3'],
   [/^ec-3/i, 'E-AC-3'],
-  [/^(mjpeg|jpeg)/i, 'JPEG'],
+  [/^(mjpeg|jpeg)/i, 'MJPEG'],
 ];
 
 const CONTAINERS = new Map([
@@ -32,6 +32,12 @@ export function codecName(codec) {
 
 export function containerName(container) {
   return CONTAINERS.get(container) ?? 'unknown container';
+}
+
+/** `H.264 in fMP4`. */
+export function packingText(codec, container) {
+  const names = new Set([codec && codecName(codec), containerName(container)]);
+  return [...names].filter(Boolean).join(' in ');
 }
 
 /** `1280 × 720 H.264, AAC 48 kHz`, as much of it as is known. */
