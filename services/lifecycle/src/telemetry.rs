@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::str::FromStr;
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -111,9 +112,9 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // `EnvFilter` takes any single word for the name of a target, and then logs nothing: `--log-level inof`.
-        let level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
-        let words = text.split(',');
-        let plausible = words.into_iter().all(|word| level(word) || word.contains(['=', '[']));
+        // An empty word would be the level ERROR.
+        let level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+        let plausible = text.split(',').all(|word| level(word) || word.contains(['=', '[']));
         if plausible && EnvFilter::try_new(text).is_ok() {
             Ok(Self(text.to_owned()))
         } else {
