@@ -7,14 +7,17 @@ use crate::{Container, Info};
 
 /// A place in the stream where a decoder may start.
 ///
-/// The stream that such a decoder gets is `lead` followed by every byte from `at` on.
+/// The stream that such a decoder gets is `init`, `preamble`, then every byte from `at` on. One that already has an equal
+/// `init` needs only the preamble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
     /// Offset from the first byte of the publication.
     pub at: u64,
-    /// The init, and whatever else must stand before the byte at `at` (a WebM cluster header, when the key
-    /// frame lies in the middle of a cluster). Empty where the stream itself starts with its init.
-    pub lead: Bytes,
+    /// What a decoder needs before any GOP. Empty where the stream itself starts with its init at `at`.
+    pub init: Bytes,
+    /// What else must stand before the byte at `at`: a WebM cluster header, when the key frame lies in the middle of a
+    /// cluster. Mostly empty.
+    pub preamble: Bytes,
 }
 
 /// What a scanner found.
@@ -97,8 +100,8 @@ impl Report {
         Self { events: Vec::new(), info: None, units: false }
     }
 
-    pub(crate) fn join(&mut self, at: u64, lead: &Bytes) {
-        self.events.push(Event::Join(Join { at, lead: lead.clone() }));
+    pub(crate) fn join(&mut self, at: u64, init: &Bytes) {
+        self.events.push(Event::Join(Join { at, init: init.clone(), preamble: Bytes::new() }));
     }
 
     pub(crate) fn unit(&mut self, at: u64, time_ms: Option<u64>) {
