@@ -1,0 +1,186 @@
+// The watch side of the page: the form, the screen and its figures.
+
+import { isChannelName, streamUrl, watchRequest } from './address.js';
+import { codecName, containerName } from './codecs.js';
+import { byId, revealable, setText } from './dom.js';
+import { bitrateText, countText, secondsText } from './format.js';
+import { rememberKey, rememberedKey } from './keys.js';
+import { Player } from './player.js';
+import { Sparkline } from './sparkline.js';
+
+const PHASES = {
+  idle: 'Nothing playing',
+  connecting: 'Connecting',
+  waiting: 'Waiting for a publisher',
+  buffering: 'Buffering',
+  playing: 'Live',
+  held: 'Publisher lost',
+  ended: 'Ended',
+  retrying: 'Reconnecting',
+  stopped: 'Stopped',
+};
+
+export class Watch {
+  #player = null;
+  #phase = 'idle';
+  #onChannel;
+  #onNode;
+  #form = byId('watch-form');
+  #channel = byId('watch-channel');
+  #key = byId('watch-key');
+  #screen = byId('screen');
+  #video = byId('video');
+  #sparkline = new Sparkline(byId('latency-line'));
+
+  /** @param {{onChannel: (name: string | null) => void, onNode: (node: string) => void}} events */
+  constructor({ onChannel, onNode }) {
+    this.#onChannel = onChannel;
+    this.#onNode = onNode;
+    revealable(this.#key, byId('watch-key-show'));
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#play(this.#channel.value, this.#key.value);
+    });
+    this.#channel.addEventListener('change', () => {
+      const known = rememberedKey(this.#channel.value);
+      if (known) this.#key.value = known;
+    });
+    byId('stop').addEventListener('click', () => this.#stop());
+    byId('mute').addEventListener('click', () => {
+      this.#video.muted = !this.#video.muted;
+    });
+    byId('fullscreen').addEventListener('click', () => this.#toggleFullscreen());
+    byId('fullscreen').hidden = !this.#screen.requestFullscreen && !this.#video.webkitEnterFullscreen;
+    byId('resume').addEventListener('click', () => this.#player?.resume());
+    this.#video.addEventListener('volumechange', () => this.#showSound());
+    this.#video.addEventListener('play', () => this.#showPaused());
+    this.#video.addEventListener('pause', () => this.#showPaused());
+    addEventListener('hashchange', () => this.#followFragment());
+    this.#showSound();
+    this.#followFragment();
+  }
+
+  /** Puts a channel into the form; plays at once when its key is known in this tab. */
+  pick(name) {
+    this.#channel.value = name;
+    this.#key.value = rememberedKey(name);
+    if (this.#key.value) this.#form.requestSubmit();
+    else this.#key.focus();
+  }
+
+  #followFragment() {
+    const wanted = watchRequest(location.hash);
+    if (!wanted) return;
+    this.#channel.value = wanted.channel;
+    this.#key.value = wanted.key ?? rememberedKey(wanted.channel);
+    if (this.#key.value) this.#play(wanted.channel, this.#key.value);
+  }
+
+  #play(channel, key) {
+    if (!isChannelName(channel) || key === '') return;
+    this.#player?.stop();
+    this.#sparkline.clear();
+    rememberKey(channel, key);
+    // The address can be shared and reloaded; the key stays out of it.
+    history.replaceState(null, '', `#watch=${channel}`);
+    this.#onChannel(channel);
+    setText(byId('screen-channel'), channel);
+    const url = streamUrl(document.baseURI, channel, key, 'receive', { as: 'fmp4', notices: '1' });
+    this.#player = new Player(this.#video, byId('still'), { url, onState: (state) => this.#show(state) });
+  }
+
+  #stop() {
+    this.#player?.stop();
+    this.#player = null;
+    this.#onChannel(null);
+    byId('watch-channel').focus();
+  }
+
+  #toggleFullscreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else if (this.#screen.requestFullscreen) this.#screen.requestFullscreen();
+    else this.#video.webkitEnterFullscreen(); // an iPhone has no other
+  }
+
+  #showSound() {
+    const button = byId('mute');
+    setText(button, this.#video.muted ? 'Unmute' : 'Mute');
+  }
+
+  #showPaused() {
+    byId('resume').hidden = !(this.#video.paused && this.#video.hasAttribute('src') && this.#player);
+  }
+
+  #show(state) {
+    const { phase, start, figures, latency, close } = state;
+    if (phase !== this.#phase) this.#enter(phase);
+    const words = explanation(state);
+    setText(byId('screen-state'), PHASES[phase]);
+    setText(byId('screen-words'), words);
+    // The first words of a phase are announced; a countdown inside it is not.
+    byId('screen').dataset.pictures = String(Boolean(figures?.framesShown));
+    byId('screen').dataset.blocked = String(state.blocked);
+    this.#showPaused();
+    if (start) this.#onNode(start.node);
+
+    const total = latency && latency.buffer + (latency.network ?? 0);
+    const shown = total !== null && (phase === 'playing' || phase === 'buffering');
+    if (shown) this.#sparkline.add(total, performance.now());
+    figure('latency', shown ? secondsText(total) : null, shown && latency.network !== null
+      ? `${secondsText(latency.buffer)} buffered + ${secondsText(latency.network)} network` : '');
+    setText(byId('screen-latency'), shown ? secondsText(total) : '');
+    figure('bitrate', figures ? bitrateText(state.bitrate) : null);
+    const video = start?.tracks?.find((track) => track.kind === 'video');
+    const audio = start?.tracks?.find((track) => track.kind === 'audio');
+    figure('picture', figures?.width ? `${figures.width} × ${figures.height}` : null,
+      start && [video?.codec && codecName(video.codec), containerName(start.container)].filter(Boolean).join(' in '));
+    figure('sound', audio?.codec ? codecName(audio.codec) : start ? 'None' : null, audio ? soundDetail(audio) : '');
+    figure('buffer', figures ? secondsText(figures.buffered) : null, figures?.target ? `aims at ${secondsText(figures.target)}` : '');
+    figure('dropped', figures ? String(figures.framesDropped) : null, figures ? `of ${figures.framesShown + figures.framesDropped} frames` : '');
+    figure('reconnects', String(state.reconnects), start ? `epoch ${start.epoch}` : '');
+    figure('viewers', state.receivers === null ? null : String(state.receivers), state.receivers === null ? '' : 'on this node');
+    setText(byId('last-close'), close ? closeText(close) : 'None');
+  }
+
+  #enter(phase) {
+    this.#phase = phase;
+    this.#screen.dataset.phase = phase;
+    const playing = phase !== 'stopped';
+    byId('stop').disabled = !playing;
+    // What only lasts a moment is not worth interrupting anybody for.
+    if (phase !== 'connecting' && phase !== 'buffering') {
+      queueMicrotask(() => setText(byId('announce'), [PHASES[phase], byId('screen-words').textContent].filter(Boolean).join('. ')));
+    }
+  }
+}
+
+function figure(name, value, detail = '') {
+  setText(byId(`figure-${name}`), value ?? '–');
+  setText(byId(`figure-${name}-detail`), detail || '');
+}
+
+function soundDetail({ sample_rate: sampleRate, channels }) {
+  const parts = [sampleRate && `${sampleRate / 1000} kHz`, channels && countText(channels, 'channel')];
+  return parts.filter(Boolean).join(', ');
+}
+
+function closeText({ words, code }) {
+  return code === null ? words : `${words} (code ${code})`;
+}
+
+function explanation({ phase, close, retryInMs, heldForMs, blocked }) {
+  switch (phase) {
+    case 'waiting':
+      return 'The picture starts as soon as somebody publishes.';
+    case 'held':
+      return `It may come back within ${Math.ceil(heldForMs / 1000)} s.`;
+    case 'ended':
+      return 'The publisher ended the stream. This page plays on when it returns.';
+    case 'retrying':
+      return `${close.words}. Next try in ${Math.ceil(retryInMs / 1000)} s.`;
+    case 'stopped':
+      return close ? `${close.words}.` : '';
+    default:
+      return blocked ? 'The browser waits for a press before it plays.' : '';
+  }
+}
