@@ -19,7 +19,31 @@ macro_rules! files {
     };
 }
 
-const FILES: &[File] = files! {};
+const FILES: &[File] = files! {
+    "/" => "index.html",
+    "/page/address.js" => "address.js",
+    "/page/app.js" => "app.js",
+    "/page/backoff.js" => "backoff.js",
+    "/page/buffer-policy.js" => "buffer-policy.js",
+    "/page/channels.js" => "channels.js",
+    "/page/closing.js" => "closing.js",
+    "/page/codecs.js" => "codecs.js",
+    "/page/dom.js" => "dom.js",
+    "/page/format.js" => "format.js",
+    "/page/icon.svg" => "icon.svg",
+    "/page/jpeg-splitter.js" => "jpeg-splitter.js",
+    "/page/jpeg-stage.js" => "jpeg-stage.js",
+    "/page/keys.js" => "keys.js",
+    "/page/link.js" => "link.js",
+    "/page/meters.js" => "meters.js",
+    "/page/mse-stage.js" => "mse-stage.js",
+    "/page/player.js" => "player.js",
+    "/page/publish.js" => "publish.js",
+    "/page/publisher.js" => "publisher.js",
+    "/page/sparkline.js" => "sparkline.js",
+    "/page/style.css" => "style.css",
+    "/page/watch.js" => "watch.js",
+};
 
 /// The file at this path.
 pub(crate) fn file(path: &str) -> Option<File> {
