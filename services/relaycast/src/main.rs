@@ -2,6 +2,7 @@
 
 mod client;
 mod exit;
+mod node;
 mod probe;
 mod publish;
 mod receive;
@@ -27,6 +28,8 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Standalone(Box<node::StandaloneArgs>),
+    Edge(Box<node::EdgeArgs>),
     Publish(publish::Args),
     Receive(receive::Args),
     Probe(probe::Args),
@@ -63,6 +66,8 @@ fn usage(error: &clap::Error) -> Exit {
 impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Standalone(args) => args.run(),
+            Self::Edge(args) => args.run(),
             Self::Publish(args) => client(|drain| args.run(drain)),
             Self::Receive(args) => client(|drain| args.run(drain)),
             Self::Probe(args) => client(|drain| args.run(drain)),

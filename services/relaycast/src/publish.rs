@@ -59,7 +59,7 @@ pub(crate) struct Args {
     container: ContainerChoice,
 
     /// Largest chunk; at most what the node takes (its --chunk-bytes-max)
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", env = "RELAYCAST_PUBLISH_CHUNK_BYTES_MAX")]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
     chunk_bytes_max: ByteSize,
 
     /// Plays a file at the speed of its own clock instead of as fast as it can be sent
