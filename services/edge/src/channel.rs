@@ -58,9 +58,17 @@ struct State {
 #[derive(Debug)]
 enum Occupied {
     No,
-    By { key: StreamKey, incumbent: Arc<Incumbent>, bitrate: Arc<Bitrate>, started: SystemTime },
+    By {
+        key: StreamKey,
+        incumbent: Arc<Incumbent>,
+        bitrate: Arc<Bitrate>,
+        started: SystemTime,
+    },
     /// Kept for the publisher that vanished, so that nobody else can take its viewers meanwhile.
-    Reserved { key: StreamKey, until: Instant },
+    Reserved {
+        key: StreamKey,
+        until: Instant,
+    },
 }
 
 /// The right to publish, and the way to do it. Dropping it is an abrupt end.
@@ -168,7 +176,8 @@ impl Channel {
             started: SystemTime::now(),
         };
         let writer = Feed::open(epoch, Scanner::new(), self.resources.clone());
-        self.stage.send_replace(Stage::Live(Live { feed: Arc::clone(writer.feed()), key: claimant.key.clone() }));
+        self.stage
+            .send_replace(Stage::Live(Live { feed: Arc::clone(writer.feed()), key: claimant.key.clone() }));
         self.resources.metrics.publications.inc();
         self.resources.metrics.publications_live.inc();
         Publication { channel: Arc::clone(self), writer: Some(writer), epoch, bitrate, grace: claimant.grace }

@@ -57,7 +57,8 @@ impl Channels {
 
     /// Lets go of channels that were kept long enough.
     pub(crate) fn sweep(&self, now: Instant) {
-        let (due, kept) = std::mem::take(&mut self.lock().kept).into_iter().partition(|(until, _)| *until <= now);
+        let (due, kept) =
+            std::mem::take(&mut self.lock().kept).into_iter().partition(|(until, _)| *until <= now);
         self.lock().kept.extend::<Vec<_>>(kept);
         // Dropped without the lock: a channel that goes takes it.
         drop::<Vec<_>>(due);

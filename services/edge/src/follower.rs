@@ -269,7 +269,11 @@ impl Follower {
         {
             frames.push(frame(OpCode::Text, text.as_bytes()));
         }
-        let lead = if has_init { Chunk::copy_from(&join.preamble) } else { Chunk::joined(&[&join.init, &join.preamble]) };
+        let lead = if has_init {
+            Chunk::copy_from(&join.preamble)
+        } else {
+            Chunk::joined(&[&join.init, &join.preamble])
+        };
         if !lead.payload().is_empty() {
             frames.push(lead.frame().clone());
         }

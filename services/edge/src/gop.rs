@@ -160,6 +160,10 @@ impl Ring {
             seq += 1;
             offset = 0;
         }
+        // Joins come in order; one that does not is of no use, since a newer one is there.
+        if self.joins.back().is_some_and(|newest| (newest.seq, newest.offset) > (seq, offset)) {
+            return false;
+        }
         self.joins.push_back(JoinPoint {
             seq,
             offset,
@@ -205,7 +209,13 @@ impl Ring {
     }
 
     /// Appends the chunks from `cursor` on to `batch`, up to `bytes_max` bytes but at least one, `count_max` at the most.
-    pub(crate) fn read(&self, cursor: Seq, count_max: usize, bytes_max: usize, batch: &mut Vec<Bytes>) -> Read {
+    pub(crate) fn read(
+        &self,
+        cursor: Seq,
+        count_max: usize,
+        bytes_max: usize,
+        batch: &mut Vec<Bytes>,
+    ) -> Read {
         if cursor < self.first {
             return Read::FellOut;
         }

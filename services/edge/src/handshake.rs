@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use relay_proto::websocket::{Close, Kind, ParseTargetError, Target};
+use relay_proto::websocket::{Close, ParseTargetError, Target};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -89,7 +89,8 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
     let path = request.uri().path();
     let asked = request.uri().path_and_query().map_or(path, |whole| whole.as_str()).parse::<Target>();
     if asked != Err(ParseTargetError::Shape) && !is_own_path(path) {
-        let ask = asked.map_err(Refused::from).and_then(|target| check_origin(node, request.headers(), target));
+        let ask =
+            asked.map_err(Refused::from).and_then(|target| check_origin(node, request.headers(), target));
         return websocket(node, request, ask);
     }
     let answer = match (request.method(), path) {
@@ -113,15 +114,21 @@ fn check_origin(node: &Node, headers: &HeaderMap, target: Target) -> Result<Targ
     let allowed = &node.config.allowed_origins;
     let origin = headers.get(header::ORIGIN);
     let refused = !allowed.is_empty()
-        && origin.is_some_and(|origin| !allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
+        && origin
+            .is_some_and(|origin| !allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
     if refused { Err(Refused { kind: target.kind, close: Close::OriginNotAllowed }) } else { Ok(target) }
 }
 
 /// The server's side of the handshake (RFC 6455, section 4.2). What is wrong with the target is told inside the websocket.
-fn websocket(node: &Node, request: &mut Request<Incoming>, ask: Result<Target, Refused>) -> (Answer, Option<Ask>) {
+fn websocket(
+    node: &Node,
+    request: &mut Request<Incoming>,
+    ask: Result<Target, Refused>,
+) -> (Answer, Option<Ask>) {
     let headers = request.headers();
     if request.method() != Method::GET || !has_token(headers, header::UPGRADE, "websocket") {
-        let answer = text(StatusCode::UPGRADE_REQUIRED, "this is the address of a stream: connect with a websocket\n");
+        let answer =
+            text(StatusCode::UPGRADE_REQUIRED, "this is the address of a stream: connect with a websocket\n");
         let answer = with(answer, header::UPGRADE, "websocket");
         return (with(answer, header::CONNECTION, "Upgrade"), None);
     }
@@ -188,6 +195,8 @@ pub(crate) fn with(mut answer: Answer, name: HeaderName, value: impl Into<Cow<'s
 
 #[cfg(test)]
 mod tests {
+    use relay_proto::websocket::Kind;
+
     use super::*;
 
     #[test]

@@ -133,7 +133,7 @@ impl Edge {
                 biased;
                 () = drain.reached(Phase::Draining) => break,
                 _ = housekeeping.tick() => self.keep_house(),
-                () = self.listener.accept(&self.node) => {}
+                () = self.listener.turn(&self.node) => {}
             }
         }
         self.leave(drain).await;
@@ -150,7 +150,8 @@ impl Edge {
         self.readiness.leave();
         let receivers_within = (DRAIN_PACE * u32::try_from(self.listener.connections()).unwrap_or(u32::MAX))
             .min(self.node.config.drain_deadline.mul_f64(DRAIN_RECEIVERS_SHARE));
-        let publishers_within = receivers_within.min(self.node.config.drain_deadline.mul_f64(DRAIN_PUBLISHERS_SHARE));
+        let publishers_within =
+            receivers_within.min(self.node.config.drain_deadline.mul_f64(DRAIN_PUBLISHERS_SHARE));
         info!(
             connections = self.listener.connections(),
             receivers_within_ms = u64::try_from(receivers_within.as_millis()).unwrap_or(u64::MAX),
@@ -158,14 +159,14 @@ impl Edge {
             "drain began"
         );
         self.node.leave(Leaving::Paced { receivers_within, publishers_within });
-        let listener = &mut self.listener;
-        // The accepting socket stays open so that clients behind a balancer are told to go elsewhere rather than refused.
+        let (listener, node) = (&mut self.listener, self.node);
+        // Still accepting: clients behind a balancer that has not noticed are told to go elsewhere rather than refused.
         let emptied = timeout_at(deadline, async {
             while listener.connections() > 0 {
                 tokio::select! {
                     biased;
                     () = drain.reached(Phase::Cut) => return false,
-                    more = listener.join_next() => if !more { break },
+                    () = listener.turn(&node) => {}
                 }
             }
             true

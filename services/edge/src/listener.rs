@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use crate::node::Node;
+use crate::node::{Node, random};
 use crate::{handshake, session};
 
 /// An idle connection whose other side is gone without a word is noticed by the kernel after about a minute.
@@ -29,17 +29,21 @@ pub(crate) struct Listener {
     sessions: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     tasks: JoinSet<()>,
-    backoff: Backoff,
+    backoff: Backoff<fn() -> u64>,
 }
 
 impl Listener {
-    pub(crate) async fn bind(address: SocketAddr, sessions_max: usize, handshakes_max: usize) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        sessions_max: usize,
+        handshakes_max: usize,
+    ) -> io::Result<Self> {
         Ok(Self {
             socket: TcpListener::bind(address).await?,
             sessions: Arc::new(Semaphore::new(sessions_max)),
             handshakes: Arc::new(Semaphore::new(handshakes_max)),
             tasks: JoinSet::new(),
-            backoff: Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end()),
+            backoff: Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end(), random),
         })
     }
 
@@ -47,45 +51,36 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts for ever. Safe to cancel.
-    pub(crate) async fn accept(&mut self, node: &Arc<Node>) {
-        loop {
+    /// Accepts one connection, or buries one that has ended. Safe to cancel.
+    pub(crate) async fn turn(&mut self, node: &Arc<Node>) {
+        let handshake = async {
             // A full house of handshakes leaves further connections in the kernel's queue.
-            let Ok(handshake) = Arc::clone(&self.handshakes).acquire_owned().await else { return };
-            tokio::select! {
-                biased;
-                Some(ended) = self.tasks.join_next() => report(ended),
-                accepted = self.socket.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        self.backoff.reset();
-                        prepare(&stream, node);
-                        let (node, sessions) = (Arc::clone(node), Arc::clone(&self.sessions));
-                        self.tasks.spawn(connection(node, stream, peer, handshake, sessions));
-                    }
-                    Err(error) => {
-                        node.metrics.accept_errors.inc();
-                        warn!(%error, "connection not accepted");
-                        tokio::time::sleep(self.backoff.next()).await;
-                    }
-                },
-            }
+            let permit = Arc::clone(&self.handshakes).acquire_owned().await;
+            (permit, self.socket.accept().await)
+        };
+        tokio::select! {
+            biased;
+            Some(ended) = self.tasks.join_next() => report(ended),
+            (permit, accepted) = handshake => match (permit, accepted) {
+                (Ok(permit), Ok((stream, peer))) => {
+                    self.backoff.reset();
+                    prepare(&stream, node);
+                    let (node, sessions) = (Arc::clone(node), Arc::clone(&self.sessions));
+                    self.tasks.spawn(connection(node, stream, peer, permit, sessions));
+                }
+                (_, Err(error)) => {
+                    node.metrics.accept_errors.inc();
+                    warn!(%error, "connection not accepted");
+                    tokio::time::sleep(self.backoff.next()).await;
+                }
+                (Err(_closed), _) => {}
+            },
         }
     }
 
     /// Connections that have not ended.
     pub(crate) fn connections(&self) -> usize {
         self.tasks.len()
-    }
-
-    /// Waits for the end of one connection; `false` when there is none.
-    pub(crate) async fn join_next(&mut self) -> bool {
-        match self.tasks.join_next().await {
-            Some(ended) => {
-                report(ended);
-                true
-            }
-            None => false,
-        }
     }
 
     /// Drops every connection.
@@ -106,7 +101,12 @@ async fn connection(
     if let Some(accepted) = accepted {
         let permit = sessions.try_acquire_owned().ok();
         // A session that is only told that there is no room still counts as a handshake.
-        let handshake = if permit.is_some() { drop(handshake); None } else { Some(handshake) };
+        let handshake = if permit.is_some() {
+            drop(handshake);
+            None
+        } else {
+            Some(handshake)
+        };
         session::run(Arc::clone(&node), accepted, permit).await;
         drop(handshake);
     }

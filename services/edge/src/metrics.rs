@@ -62,12 +62,14 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let sessions = IntGaugeVec::new(Opts::new("relaycast_sessions", "Open sessions by kind."), &["kind"])?;
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
+        let sessions =
+            IntGaugeVec::new(Opts::new("relaycast_sessions", "Open sessions by kind."), &["kind"])?;
         registry.register(Box::new(sessions.clone()))?;
         let metrics = Self {
             sessions,
@@ -81,14 +83,23 @@ impl Metrics {
                 "Connections that never became a session, by reason.",
                 &["reason"],
             )?,
-            connections: gauge("relaycast_connections", "Open TCP connections, handshakes and page requests included.")?,
+            connections: gauge(
+                "relaycast_connections",
+                "Open TCP connections, handshakes and page requests included.",
+            )?,
             channels: gauge("relaycast_channels", "Channels on this node, those without a publisher too.")?,
             publications: counter("relaycast_publications_total", "Publications that began.")?,
             publications_live: gauge("relaycast_publications", "Publications that run.")?,
             takeovers: counter("relaycast_takeovers_total", "Publishers replaced by a newer one.")?,
             chunks_received: counter("relaycast_chunks_received_total", "Chunks taken from publishers.")?,
-            bytes_received: counter("relaycast_received_bytes_total", "Payload bytes taken from publishers.")?,
-            chunks_sent: counter("relaycast_chunks_sent_total", "Chunks given to receivers, each receiver counted.")?,
+            bytes_received: counter(
+                "relaycast_received_bytes_total",
+                "Payload bytes taken from publishers.",
+            )?,
+            chunks_sent: counter(
+                "relaycast_chunks_sent_total",
+                "Chunks given to receivers, each receiver counted.",
+            )?,
             bytes_sent: counter(
                 "relaycast_sent_bytes_total",
                 "Bytes written to receivers and probes, framing included; counted when a session ends.",
@@ -98,7 +109,10 @@ impl Metrics {
                 "Times a receiver fell so far behind that chunks were left out up to a join point.",
             )?,
             cache_bytes: gauge("relaycast_cache_bytes", "Bytes that the rings of all channels hold.")?,
-            accept_errors: counter("relaycast_accept_errors_total", "Connections that could not be accepted.")?,
+            accept_errors: counter(
+                "relaycast_accept_errors_total",
+                "Connections that could not be accepted.",
+            )?,
         };
         for kind in Kind::ALL {
             metrics.sessions.with_label_values(&[kind.name()]);

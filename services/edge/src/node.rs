@@ -77,7 +77,7 @@ impl Node {
     }
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     // The kernel's generator fails only before it is seeded, at boot; any number will do then.
     getrandom::u64().unwrap_or_default()
 }

@@ -93,7 +93,7 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
             .map(|timeout| timeout.saturating_sub(Duration::from_millis(publication.silent_ms())));
         tokio::select! {
             biased;
-            _ = replaced.wait_for(|replaced| *replaced) => return Close::Replaced.into(),
+            () = is_set(&mut replaced) => return Close::Replaced.into(),
             ended = session.keeper.upkeep() => return ended,
             received = session.inbound.next() => {
                 incumbent.heard();
@@ -120,5 +120,12 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
                 }
             }
         }
+    }
+}
+
+async fn is_set(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|set| *set).await.is_err() {
+        // The flag's owner is gone: nobody will set it.
+        std::future::pending::<()>().await;
     }
 }

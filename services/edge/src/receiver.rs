@@ -163,7 +163,9 @@ impl Receiver<'_> {
                     feed.ring().clear_cache();
                     clear_cache = false;
                 }
-                if skips.note(following.skips(), Instant::now()) > session.node.config.skips_max {
+                let new = skips.note(following.skips(), Instant::now());
+                session.node.metrics.skips.inc_by(new);
+                if skips.held_against > session.node.config.skips_max {
                     return Err(Close::TooSlow.into());
                 }
                 if more {
@@ -254,7 +256,9 @@ impl Announce for Notices {
                 epoch: feed.epoch(),
                 container: info.as_ref().map_or("opaque", |info| info.container.name()).to_owned(),
                 mime: info.as_ref().and_then(relay_media::Info::mime),
-                tracks: info.map(|info| info.tracks.iter().map(crate::api::track).collect()).unwrap_or_default(),
+                tracks: info
+                    .map(|info| info.tracks.iter().map(crate::api::track).collect())
+                    .unwrap_or_default(),
                 node: self.node.config.node_id.to_string(),
                 server_time_ms: crate::api::unix_ms(),
             })
@@ -279,16 +283,18 @@ struct Skips {
 }
 
 impl Skips {
-    fn note(&mut self, total: u32, now: Instant) -> u32 {
-        if total > self.seen {
+    /// Takes the count of all skips so far. Tells how many are new.
+    fn note(&mut self, total: u32, now: Instant) -> u64 {
+        let new = total - self.seen;
+        if new > 0 {
             if self.last.is_some_and(|last| now.duration_since(last) >= SKIPS_FORGIVEN_AFTER) {
                 self.held_against = 0;
             }
-            self.held_against += total - self.seen;
+            self.held_against += new;
             self.seen = total;
             self.last = Some(now);
         }
-        self.held_against
+        u64::from(new)
     }
 }
 
@@ -299,12 +305,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_minute_without_a_skip_forgives() {
         let mut skips = Skips::default();
-        assert_eq!(skips.note(1, Instant::now()), 1);
-        assert_eq!(skips.note(3, Instant::now()), 3);
+        let mut held_against = |total, new| {
+            assert_eq!(skips.note(total, Instant::now()), new);
+            skips.held_against
+        };
+        assert_eq!(held_against(1, 1), 1);
+        assert_eq!(held_against(3, 2), 3);
         tokio::time::advance(SKIPS_FORGIVEN_AFTER - Duration::from_secs(1)).await;
-        assert_eq!(skips.note(4, Instant::now()), 4);
+        assert_eq!(held_against(4, 1), 4);
         tokio::time::advance(SKIPS_FORGIVEN_AFTER).await;
-        assert_eq!(skips.note(4, Instant::now()), 4, "nothing is judged until the next skip");
-        assert_eq!(skips.note(5, Instant::now()), 1);
+        assert_eq!(held_against(4, 0), 4, "nothing is judged until the next skip");
+        assert_eq!(held_against(5, 1), 1);
     }
 }

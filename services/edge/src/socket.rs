@@ -329,7 +329,11 @@ pub(crate) enum Received {
 }
 
 /// Splits a connection whose handshake is done. `read_ahead` is what was read beyond the handshake.
-pub(crate) fn split(stream: TcpStream, read_ahead: Vec<u8>, limits: &InboundLimits) -> (Inbound, Arc<Outlet>) {
+pub(crate) fn split(
+    stream: TcpStream,
+    read_ahead: Vec<u8>,
+    limits: &InboundLimits,
+) -> (Inbound, Arc<Outlet>) {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits.read_buffer_bytes)
         .write_buffer_size(0)
