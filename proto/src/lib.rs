@@ -1,1 +1,11 @@
-//! proto
+//! Every contract of Relaycast that crosses a process border.
+//!
+//! Types that parse and print, constants that both sides must agree on, and nothing that runs: no socket, no task,
+//! no clock. The normative texts stand beside this crate (`proto/*.md`) and change in the same commit as the code.
+
+pub mod api;
+pub mod ids;
+pub mod notice;
+pub mod websocket;
+
+pub use ids::{ChannelName, Epoch, NodeId, SessionId, StreamKey};

@@ -1,1 +1,181 @@
-//! edge
+//! One relay node.
+//!
+//! [`Edge::bind`] takes the sockets, [`Edge::run`] serves until the drain is over. The path of a chunk reads top to
+//! bottom: [`listener`] accepts, [`handshake`] turns HTTP into a websocket, [`session`] gives it a role, [`publisher`]
+//! reads, [`feed`] keeps ([`gop`]) and hands on ([`fanout`]), [`follower`] is where a receiver stands, and [`socket`]
+//! writes. Who may publish is [`channel`]'s business, and nothing on the path of a chunk waits for it.
+
+mod api;
+mod auth;
+mod budget;
+mod channel;
+mod channels;
+mod chunk;
+mod config;
+mod fanout;
+mod feed;
+mod follower;
+mod gop;
+mod handshake;
+mod listener;
+mod metrics;
+mod node;
+mod page;
+mod probe;
+mod publisher;
+mod receiver;
+mod session;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_lifecycle::drain::{Drain, Phase};
+use relay_lifecycle::readiness::Readiness;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tracing::{info, warn};
+
+pub use auth::ReceivePolicy;
+pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy};
+
+use crate::budget::CacheBudget;
+use crate::channels::Channels;
+use crate::feed::Resources;
+use crate::gop::Limits;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::node::{Leaving, Node};
+
+/// A node that is bound and not yet serving.
+#[derive(Debug)]
+pub struct Edge {
+    node: Arc<Node>,
+    listener: Listener,
+    budget: Arc<CacheBudget>,
+    readiness: Readiness,
+    address: SocketAddr,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A metric of this name is registered already.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Receivers leave a draining node no faster than this, unless the deadline wants it.
+const DRAIN_PACE: Duration = Duration::from_millis(2);
+
+/// Shares of the deadline in which receivers, then publishers, leave; the rest is for close handshakes.
+const DRAIN_RECEIVERS_SHARE: f64 = 0.6;
+const DRAIN_PUBLISHERS_SHARE: f64 = 0.15;
+
+/// How often the node looks after what nobody else looks after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+impl Edge {
+    /// Checks the settings, registers the metrics and takes the address.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(
+        config: Config,
+        registry: &prometheus::Registry,
+        readiness: &Readiness,
+    ) -> Result<Self, BindError> {
+        config.check()?;
+        let metrics = Arc::new(Metrics::register(registry)?);
+        let listener = Listener::bind(config.listen, config.sessions_max, config.handshakes_max)
+            .await
+            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) =
+            listener.map_err(|source| BindError::Listen { address: config.listen, source })?;
+        let budget = Arc::new(CacheBudget::new(config.cache_bytes_total));
+        let channels = Channels::new(Resources {
+            limits: Limits {
+                bytes_max: config.cache_bytes,
+                lag_ms_max: u64::try_from(config.lag_max.as_millis()).unwrap_or(u64::MAX),
+                age_ms_max: u64::try_from(config.cache_age.as_millis()).unwrap_or(u64::MAX),
+            },
+            budget: Arc::clone(&budget),
+            metrics: Arc::clone(&metrics),
+            started: Instant::now(),
+        });
+        let node = Arc::new(Node::new(config, metrics, channels));
+        Ok(Self { node, listener, budget, readiness: readiness.clone(), address })
+    }
+
+    /// The address that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the drain is over.
+    pub async fn run(mut self, mut drain: Drain) {
+        let mut housekeeping = interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.reached(Phase::Draining) => break,
+                _ = housekeeping.tick() => self.keep_house(),
+                () = self.listener.turn(&self.node) => {}
+            }
+        }
+        self.leave(drain).await;
+    }
+
+    fn keep_house(&self) {
+        self.node.channels.sweep(Instant::now());
+        self.node.metrics.cache_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
+    }
+
+    /// The drain: unready, no new sessions, receivers away one by one, then publishers, then whoever is left.
+    async fn leave(mut self, mut drain: Drain) {
+        let deadline = Instant::now() + self.node.config.drain_deadline;
+        self.readiness.leave();
+        let receivers_within = (DRAIN_PACE * u32::try_from(self.listener.connections()).unwrap_or(u32::MAX))
+            .min(self.node.config.drain_deadline.mul_f64(DRAIN_RECEIVERS_SHARE));
+        let publishers_within =
+            receivers_within.min(self.node.config.drain_deadline.mul_f64(DRAIN_PUBLISHERS_SHARE));
+        info!(
+            connections = self.listener.connections(),
+            receivers_within_ms = u64::try_from(receivers_within.as_millis()).unwrap_or(u64::MAX),
+            deadline_ms = u64::try_from(self.node.config.drain_deadline.as_millis()).unwrap_or(u64::MAX),
+            "drain began"
+        );
+        self.node.leave(Leaving::Paced { receivers_within, publishers_within });
+        let (listener, node) = (&mut self.listener, self.node);
+        // Still accepting: clients behind a balancer that has not noticed are told to go elsewhere rather than refused.
+        let emptied = timeout_at(deadline, async {
+            while listener.connections() > 0 {
+                tokio::select! {
+                    biased;
+                    () = drain.reached(Phase::Cut) => return false,
+                    () = listener.turn(&node) => {}
+                }
+            }
+            true
+        })
+        .await;
+        if emptied != Ok(true) {
+            warn!(connections = listener.connections(), "drain cut short");
+        }
+        listener.shutdown().await;
+        info!("drain ended");
+    }
+}

@@ -3,7 +3,13 @@
 //! The first SIGTERM or SIGINT starts the drain, a second one cuts it short. What a drain does is the business of
 //! whoever holds a [`Drain`]; this module only says when.
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing::info;
 
 /// How far the process is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,5 +60,61 @@ impl Drain {
         if self.0.wait_for(|now| *now >= phase).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Advances `trigger` on every SIGTERM and SIGINT: the first starts the drain, the second cuts it. The handlers stand
+/// when this returns, so no signal is lost before the future is first polled.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn on_signals(trigger: Trigger) -> io::Result<impl Future<Output = Infallible>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        loop {
+            let name = tokio::select! {
+                Some(()) = terminate.recv() => "SIGTERM",
+                Some(()) = interrupt.recv() => "SIGINT",
+                else => std::future::pending().await,
+            };
+            let phase = trigger.advance();
+            info!(signal = name, ?phase, "leaving");
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_holder_sees_the_drain_start_and_be_cut() {
+        let (trigger, mut drain) = channel();
+        let mut other = drain.clone();
+        assert_eq!(drain.phase(), Phase::Running);
+        assert!(timeout(Duration::from_secs(60), drain.reached(Phase::Draining)).await.is_err());
+
+        assert_eq!(trigger.advance(), Phase::Draining);
+        drain.reached(Phase::Draining).await;
+        other.reached(Phase::Draining).await;
+        assert!(timeout(Duration::from_secs(60), drain.reached(Phase::Cut)).await.is_err());
+
+        assert_eq!(trigger.advance(), Phase::Cut);
+        drain.reached(Phase::Draining).await;
+        other.reached(Phase::Cut).await;
+        assert_eq!(trigger.advance(), Phase::Cut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_trigger_starts_nothing() {
+        let (trigger, mut drain) = channel();
+        drop(trigger);
+        assert!(timeout(Duration::from_secs(60), drain.reached(Phase::Draining)).await.is_err());
+        assert_eq!(drain.phase(), Phase::Running);
     }
 }

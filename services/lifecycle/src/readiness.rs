@@ -69,3 +69,46 @@ impl Latch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_part_said_so() {
+        let readiness = Readiness::new();
+        assert_eq!(readiness.check(), Ok(()));
+        let (registry, backbone) = (readiness.latch("registry"), readiness.latch("backbone"));
+        assert_eq!(readiness.check(), Err(vec!["registry", "backbone"]));
+        registry.ready();
+        assert_eq!(readiness.check(), Err(vec!["backbone"]));
+        backbone.ready();
+        assert_eq!(readiness.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_dropped_latch_keeps_the_process_unready() {
+        let readiness = Readiness::new();
+        drop(readiness.latch("registry"));
+        assert_eq!(readiness.check(), Err(vec!["registry"]));
+    }
+
+    #[test]
+    fn two_parts_of_one_name_are_both_waited_for() {
+        let readiness = Readiness::new();
+        let (first, second) = (readiness.latch("listener"), readiness.latch("listener"));
+        first.ready();
+        assert_eq!(readiness.check(), Err(vec!["listener"]));
+        second.ready();
+        assert_eq!(readiness.check(), Ok(()));
+    }
+
+    #[test]
+    fn leaving_is_unready_whatever_the_parts_say() {
+        let readiness = Readiness::new();
+        let latch = readiness.latch("registry");
+        readiness.leave();
+        latch.ready();
+        assert_eq!(readiness.check(), Err(vec!["draining"]));
+    }
+}

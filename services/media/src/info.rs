@@ -26,16 +26,8 @@ pub enum Container {
 
 impl Container {
     /// Every container, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
-        Self::Flv,
-        Self::MpegTs,
-        Self::Fmp4,
-        Self::WebM,
-        Self::Mjpeg,
-        Self::H264,
-        Self::H265,
-        Self::Opaque,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Flv, Self::MpegTs, Self::Fmp4, Self::WebM, Self::Mjpeg, Self::H264, Self::H265, Self::Opaque];
 
     /// The name used in flags, in the API and in metrics.
     pub const fn name(self) -> &'static str {
@@ -138,8 +130,7 @@ impl Info {
         self.container == Container::Opaque
             || (!self.tracks.is_empty()
                 && self.tracks.iter().all(|track| {
-                    !track.codec.is_empty()
-                        && (track.kind != TrackKind::Video || track.resolution.is_some())
+                    !track.codec.is_empty() && (track.kind != TrackKind::Video || track.resolution.is_some())
                 }))
     }
 

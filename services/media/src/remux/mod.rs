@@ -27,4 +27,9 @@ impl Remuxer {
     pub fn push(&mut self, bytes: &[u8], now_ms: u64, fragments: &mut Vec<Fragment>) {
         let _ = (bytes, now_ms, fragments);
     }
+
+    /// The codec that keeps the stream from being remuxed at all.
+    pub fn unsupported(&self) -> Option<&str> {
+        None
+    }
 }

@@ -1,0 +1,44 @@
+# Every recipe that people and CI use. `make help` lists them.
+
+# Nextest ends a test that hangs; plain `cargo test` does for those who lack it.
+ifneq ($(shell command -v cargo-nextest),)
+CARGO_TEST = cargo nextest run
+else
+CARGO_TEST = cargo test
+endif
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+FUZZ_CRATES := proto services/media services/edge
+# Seconds per fuzz target.
+FUZZ_SECONDS ?= 60
+
+.PHONY: help run test check bench fuzz fuzz-build
+
+help: ## Lists the recipes
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+run: ## Starts a node on 127.0.0.1:8080 with a demo channel and a page to watch it
+	deploy/setup.sh run
+	cargo run --release --quiet -p relaycast -- standalone --demo
+
+test: ## Runs every test
+	deploy/setup.sh test
+	cargo build --quiet -p relaycast
+	$(CARGO_TEST) --workspace
+	cd tests/browser && RELAYCAST_BIN="$(abspath $(TARGET_DIR))/debug/relaycast" npm test --silent
+
+check: ## Formatting, lints, documentation, licences
+	deploy/setup.sh check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --quiet
+	cargo deny --workspace --log-level error check bans licenses sources
+
+fuzz: ## Fuzzes every parser of peer bytes, FUZZ_SECONDS (60) each
+	deploy/setup.sh fuzz
+	@set -e; for crate in $(FUZZ_CRATES); do for target in $$(cd $$crate && cargo +nightly fuzz list); do \
+	    echo "== $$crate: $$target"; (cd $$crate && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
+	done; done
+
+bench: ## Measures the parts of the data path
+	cargo bench --workspace

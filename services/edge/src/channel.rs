@@ -1,0 +1,346 @@
+//! A channel: who publishes on it, and which feed that makes.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ At most one publication is live, and each has a higher epoch than the one before.            │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use relay_media::Scanner;
+use relay_proto::{ChannelName, Epoch, StreamKey, api};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::channels::Channels;
+use crate::config::PublisherPolicy;
+use crate::feed::{End, Feed, Resources, Writer};
+use crate::publisher::Incumbent;
+
+/// A named live stream on this node.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    name: ChannelName,
+    state: Mutex<State>,
+    stage: watch::Sender<Stage>,
+    receivers: AtomicUsize,
+    resources: Resources,
+    channels: Channels,
+}
+
+/// What receivers see of a channel.
+#[derive(Debug, Clone)]
+pub(crate) enum Stage {
+    /// Nobody publishes.
+    Vacant,
+    /// Somebody publishes.
+    Live(Live),
+    /// The publisher vanished; its receivers are held until then.
+    Held(Instant),
+}
+
+/// A publication that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) key: StreamKey,
+}
+
+#[derive(Debug)]
+struct State {
+    epoch: Epoch,
+    occupied: Occupied,
+}
+
+#[derive(Debug)]
+enum Occupied {
+    No,
+    By {
+        key: StreamKey,
+        incumbent: Arc<Incumbent>,
+        bitrate: Arc<Bitrate>,
+        started: SystemTime,
+    },
+    /// Kept for the publisher that vanished, so that nobody else can take its viewers meanwhile.
+    Reserved {
+        key: StreamKey,
+        until: Instant,
+    },
+}
+
+/// The right to publish, and the way to do it. Dropping it is an abrupt end.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    channel: Arc<Channel>,
+    writer: Option<Writer>,
+    epoch: Epoch,
+    bitrate: Arc<Bitrate>,
+    grace: std::time::Duration,
+}
+
+/// What a publisher's claim came to.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// It publishes.
+    Granted(Publication),
+    /// Somebody else does, and has to be asked for a sign of life first.
+    Challenge(Arc<Incumbent>, Epoch),
+    /// Somebody else does.
+    Busy,
+}
+
+/// What a claimant brings.
+#[derive(Debug)]
+pub(crate) struct Claimant<'a> {
+    pub(crate) key: &'a StreamKey,
+    pub(crate) incumbent: &'a Arc<Incumbent>,
+    pub(crate) policy: PublisherPolicy,
+    pub(crate) stall_timeout: std::time::Duration,
+    pub(crate) grace: std::time::Duration,
+    /// The epoch of an incumbent that gave no sign of life.
+    pub(crate) unresponsive: Option<Epoch>,
+}
+
+impl Channel {
+    pub(crate) fn new(name: ChannelName, epoch: Epoch, resources: Resources, channels: Channels) -> Self {
+        resources.metrics.channels.inc();
+        Self {
+            name,
+            state: Mutex::new(State { epoch, occupied: Occupied::No }),
+            stage: watch::Sender::new(Stage::Vacant),
+            receivers: AtomicUsize::new(0),
+            resources,
+            channels,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// Follows the channel through its publications.
+    pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    /// Receivers attached or waiting.
+    pub(crate) fn receivers(&self) -> usize {
+        self.receivers.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the right to publish. Of any number of claims at once, exactly one is granted.
+    pub(crate) fn claim(self: &Arc<Self>, claimant: &Claimant<'_>) -> Claim {
+        let mut state = self.lock();
+        match &state.occupied {
+            Occupied::No => {}
+            Occupied::Reserved { key, until } => {
+                if key != claimant.key && Instant::now() < *until {
+                    return Claim::Busy;
+                }
+            }
+            Occupied::By { key, incumbent, .. } => {
+                let stalled = || {
+                    claimant.unresponsive == Some(state.epoch)
+                        || self.live_feed().is_none_or(|feed| {
+                            u128::from(feed.silent_ms()) > claimant.stall_timeout.as_millis()
+                        })
+                };
+                match claimant.policy {
+                    _ if key != claimant.key => return Claim::Busy,
+                    PublisherPolicy::Reject => return Claim::Busy,
+                    PublisherPolicy::Takeover => {}
+                    PublisherPolicy::TakeoverIfStalled if stalled() => {}
+                    PublisherPolicy::TakeoverIfStalled => {
+                        return Claim::Challenge(Arc::clone(incumbent), state.epoch);
+                    }
+                }
+                incumbent.replace();
+                self.resources.metrics.takeovers.inc();
+            }
+        }
+        Claim::Granted(self.begin(&mut state, claimant))
+    }
+
+    fn begin(self: &Arc<Self>, state: &mut State, claimant: &Claimant<'_>) -> Publication {
+        let epoch = state.epoch.next();
+        let bitrate = Arc::new(Bitrate::default());
+        state.epoch = epoch;
+        self.channels.remember(epoch);
+        state.occupied = Occupied::By {
+            key: claimant.key.clone(),
+            incumbent: Arc::clone(claimant.incumbent),
+            bitrate: Arc::clone(&bitrate),
+            started: SystemTime::now(),
+        };
+        let writer = Feed::open(epoch, Scanner::new(), self.resources.clone());
+        self.stage
+            .send_replace(Stage::Live(Live { feed: Arc::clone(writer.feed()), key: claimant.key.clone() }));
+        self.resources.metrics.publications.inc();
+        self.resources.metrics.publications_live.inc();
+        Publication { channel: Arc::clone(self), writer: Some(writer), epoch, bitrate, grace: claimant.grace }
+    }
+
+    /// The publication is over. Nothing happens if a newer one has begun.
+    fn release(self: &Arc<Self>, epoch: Epoch, end: End, grace: std::time::Duration) {
+        let mut state = self.lock();
+        if state.epoch != epoch {
+            return;
+        }
+        let Occupied::By { key, .. } = std::mem::replace(&mut state.occupied, Occupied::No) else { return };
+        match end {
+            End::Clean => {
+                self.stage.send_replace(Stage::Vacant);
+            }
+            End::Lost => {
+                let until = Instant::now() + grace;
+                state.occupied = Occupied::Reserved { key, until };
+                self.stage.send_replace(Stage::Held(until));
+                drop(state);
+                self.channels.keep_until(self, until);
+            }
+        }
+    }
+
+    /// Counts a receiver in, up to `max`, for as long as the guard lives.
+    pub(crate) fn admit_receiver(self: &Arc<Self>, max: usize) -> Option<CountedReceiver> {
+        self.receivers
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1))
+            .ok()
+            .map(|_| CountedReceiver(Arc::clone(self)))
+    }
+
+    /// What the API tells.
+    pub(crate) fn describe(&self, stall_timeout: std::time::Duration) -> api::Channel {
+        let stage = self.stage.borrow().clone();
+        let info = match &stage {
+            Stage::Live(live) => live.feed.info(),
+            Stage::Vacant | Stage::Held(_) => None,
+        };
+        let state = match &stage {
+            Stage::Live(live) if u128::from(live.feed.silent_ms()) > stall_timeout.as_millis() => {
+                api::ChannelState::Stalled
+            }
+            Stage::Live(_) => api::ChannelState::Live,
+            Stage::Held(until) if Instant::now() < *until => api::ChannelState::Held,
+            Stage::Held(_) | Stage::Vacant => api::ChannelState::Waiting,
+        };
+        let own = self.lock();
+        let (bitrate, started_at) = match &own.occupied {
+            Occupied::By { bitrate, started, .. } if state == api::ChannelState::Live => {
+                (bitrate.bits_per_second(), Some(*started))
+            }
+            Occupied::By { started, .. } => (0, Some(*started)),
+            Occupied::No | Occupied::Reserved { .. } => (0, None),
+        };
+        api::Channel {
+            name: self.name.clone(),
+            state,
+            container: info.as_ref().map(|info| info.container.name().to_owned()),
+            tracks: info.map(|info| info.tracks.iter().map(crate::api::track).collect()).unwrap_or_default(),
+            receivers: self.receivers() as u64,
+            bitrate,
+            epoch: own.epoch,
+            started_at: started_at.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
+        }
+    }
+
+    fn live_feed(&self) -> Option<Arc<Feed>> {
+        match &*self.stage.borrow() {
+            Stage::Live(live) => Some(Arc::clone(&live.feed)),
+            Stage::Vacant | Stage::Held(_) => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.resources.metrics.channels.dec();
+        self.channels.forget(&self.name);
+    }
+}
+
+impl Publication {
+    /// The number of this publication.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How long ago the last chunk came.
+    pub(crate) fn silent_ms(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| writer.feed().silent_ms())
+    }
+
+    /// Relays a chunk.
+    pub(crate) fn push(&mut self, payload: &[u8]) {
+        let metrics = &self.channel.resources.metrics;
+        metrics.chunks_received.inc();
+        metrics.bytes_received.inc_by(payload.len() as u64);
+        self.bitrate.count(payload.len(), Instant::now());
+        if let Some(writer) = &mut self.writer {
+            writer.push(payload);
+        }
+    }
+
+    /// The publisher is done: receivers get what is left and are closed.
+    pub(crate) fn finish(mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.finish();
+        }
+        self.channel.release(self.epoch, End::Clean, self.grace);
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.channel.resources.metrics.publications_live.dec();
+        // Without a writer it was finished. The feed ends first, so that a receiver that sees the stage change knows how.
+        if self.writer.take().is_some() {
+            self.channel.release(self.epoch, End::Lost, self.grace);
+        }
+    }
+}
+
+/// A receiver that counts.
+#[derive(Debug)]
+pub(crate) struct CountedReceiver(Arc<Channel>);
+
+impl Drop for CountedReceiver {
+    fn drop(&mut self) {
+        self.0.receivers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bits per second over the last whole window.
+#[derive(Debug, Default)]
+struct Bitrate {
+    window: Mutex<Option<(Instant, u64)>>,
+    bits_per_second: AtomicU64,
+}
+
+impl Bitrate {
+    /// Long enough to even out key frames, short enough to follow a change.
+    const WINDOW_MS: u128 = 2_000;
+
+    fn count(&self, bytes: usize, now: Instant) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, counted) = window.get_or_insert((now, 0));
+        *counted += bytes as u64;
+        let elapsed = now.duration_since(*began).as_millis();
+        if elapsed >= Self::WINDOW_MS {
+            let rate = u128::from(*counted) * 8 * 1000 / elapsed;
+            self.bits_per_second.store(u64::try_from(rate).unwrap_or(u64::MAX), Ordering::Relaxed);
+            *window = Some((now, 0));
+        }
+    }
+
+    fn bits_per_second(&self) -> u64 {
+        self.bits_per_second.load(Ordering::Relaxed)
+    }
+}

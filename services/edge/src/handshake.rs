@@ -1,0 +1,225 @@
+//! HTTP in: a websocket session, the page, or the API.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_proto::websocket::{Close, ParseTargetError, Target};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::metrics::Refusal;
+use crate::node::Node;
+use crate::session::{Accepted, Refused};
+use crate::{api, page};
+
+/// Request line and headers together; a browser with many cookies stays far below.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// Headers of one request.
+const HEADERS_MAX: usize = 64;
+
+/// How long a connection may be used for page and API requests before it must be made anew.
+const HTTP_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves HTTP on a connection until it ends or becomes a websocket.
+pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+    let upgrade = Mutex::new(None);
+    let service = service_fn(async |mut request| {
+        let (answer, asked) = answer(node, &mut request);
+        *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        Ok::<_, Infallible>(answer)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(node.config.handshake_timeout)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // Boxed: the state of an HTTP connection is large, and a session that may last for days must not carry it along.
+    match timeout(HTTP_LIFETIME, Box::pin(connection)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            count_refusal(node, &error);
+            return None;
+        }
+        Err(_) => return None,
+    }
+    let (upgrade, ask) = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let upgraded = upgrade.await.ok()?;
+    let (stream, read_ahead) = unwrap(upgraded)?;
+    Some(Accepted { stream, read_ahead, peer, ask })
+}
+
+fn unwrap(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf.into()))
+}
+
+fn count_refusal(node: &Node, error: &hyper::Error) {
+    let refusal = if error.is_timeout() {
+        Refusal::Slow
+    } else if error.is_parse_too_large() {
+        Refusal::TooLarge
+    } else if error.is_parse() {
+        Refusal::Malformed
+    } else {
+        Refusal::Lost
+    };
+    node.metrics.handshakes_refused.with_label_values(&[refusal.name()]).inc();
+}
+
+type Ask = (OnUpgrade, Result<Target, Refused>);
+
+fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>) {
+    let path = request.uri().path();
+    let asked = request.uri().path_and_query().map_or(path, |whole| whole.as_str()).parse::<Target>();
+    if asked != Err(ParseTargetError::Shape) && !is_own_path(path) {
+        let ask =
+            asked.map_err(Refused::from).and_then(|target| check_origin(node, request.headers(), target));
+        return websocket(node, request, ask);
+    }
+    let answer = match (request.method(), path) {
+        (&Method::GET | &Method::HEAD, "/v1/channels") => json(api::channels(node)),
+        (&Method::GET | &Method::HEAD, path) if node.config.page => match page::file(path) {
+            Some(file) => file.into_answer(),
+            None => text(StatusCode::NOT_FOUND, "not found\n"),
+        },
+        (&Method::GET | &Method::HEAD, _) => text(StatusCode::NOT_FOUND, "not found\n"),
+        _ => with(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"), header::ALLOW, "GET, HEAD"),
+    };
+    (answer, None)
+}
+
+/// Paths of three segments that are no channel's: none of them ends in a kind.
+fn is_own_path(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/page/")
+}
+
+fn check_origin(node: &Node, headers: &HeaderMap, target: Target) -> Result<Target, Refused> {
+    let allowed = &node.config.allowed_origins;
+    let origin = headers.get(header::ORIGIN);
+    let refused = !allowed.is_empty()
+        && origin
+            .is_some_and(|origin| !allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
+    if refused { Err(Refused { kind: target.kind, close: Close::OriginNotAllowed }) } else { Ok(target) }
+}
+
+/// The server's side of the handshake (RFC 6455, section 4.2). What is wrong with the target is told inside the websocket.
+fn websocket(
+    node: &Node,
+    request: &mut Request<Incoming>,
+    ask: Result<Target, Refused>,
+) -> (Answer, Option<Ask>) {
+    let headers = request.headers();
+    if request.method() != Method::GET || !has_token(headers, header::UPGRADE, "websocket") {
+        let answer =
+            text(StatusCode::UPGRADE_REQUIRED, "this is the address of a stream: connect with a websocket\n");
+        let answer = with(answer, header::UPGRADE, "websocket");
+        return (with(answer, header::CONNECTION, "Upgrade"), None);
+    }
+    let malformed = |why: &'static str| {
+        node.metrics.handshakes_refused.with_label_values(&[Refusal::Malformed.name()]).inc();
+        (text(StatusCode::BAD_REQUEST, why), None)
+    };
+    if !has_token(headers, header::CONNECTION, "upgrade") {
+        return malformed("the Connection header does not name Upgrade\n");
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let (answer, ask) = malformed("the websocket version must be 13\n");
+        return (with(answer, header::SEC_WEBSOCKET_VERSION, "13"), ask);
+    }
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| is_nonce(key.as_bytes())) else {
+        return malformed("Sec-WebSocket-Key is missing or not 16 bytes in base64\n");
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let upgrade = hyper::upgrade::on(request);
+    let answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
+    let answer = with(answer, header::UPGRADE, "websocket");
+    let answer = with(answer, header::CONNECTION, "Upgrade");
+    (with(answer, header::SEC_WEBSOCKET_ACCEPT, accept), Some((upgrade, ask)))
+}
+
+/// 16 bytes in base64: 22 characters and two of padding.
+fn is_nonce(key: &[u8]) -> bool {
+    key.len() == 24
+        && key.ends_with(b"==")
+        && key[..22].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|listed| listed.trim().eq_ignore_ascii_case(token))
+}
+
+fn text(status: StatusCode, body: &'static str) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    if body.is_empty() { answer } else { with(answer, header::CONTENT_TYPE, "text/plain; charset=utf-8") }
+}
+
+fn json(body: Vec<u8>) -> Answer {
+    let answer = with(Response::new(Full::from(body)), header::CONTENT_TYPE, "application/json");
+    with(answer, header::CACHE_CONTROL, "no-store")
+}
+
+pub(crate) fn with(mut answer: Answer, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Answer {
+    let value = match value.into() {
+        Cow::Borrowed(value) => HeaderValue::from_static(value),
+        Cow::Owned(value) => match HeaderValue::try_from(value) {
+            Ok(value) => value,
+            Err(_) => return answer,
+        },
+    };
+    answer.headers_mut().insert(name, value);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_proto::websocket::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_16_bytes_in_base64() {
+        assert!(is_nonce(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        assert!(!is_nonce(b"dGhlIHNhbXBsZSBub25jZQ="));
+        assert!(!is_nonce(b"dGhlIHNhbXBsZSBub25j!Q=="));
+        assert!(!is_nonce(b""));
+    }
+
+    #[test]
+    fn tokens_are_found_in_lists_whatever_their_case() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive, UPGRADE"));
+        assert!(has_token(&headers, header::CONNECTION, "upgrade"));
+        assert!(!has_token(&headers, header::CONNECTION, "close"));
+        assert!(!has_token(&headers, header::UPGRADE, "websocket"));
+    }
+
+    #[test]
+    fn no_own_path_ends_in_a_kind() {
+        for kind in Kind::ALL {
+            assert!(!is_own_path(&format!("/channel/key/{kind}")));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Accepts connections and owns every one of them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_lifecycle::backoff::Backoff;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{error, warn};
+
+use crate::node::{Node, random};
+use crate::{handshake, session};
+
+/// An idle connection whose other side is gone without a word is noticed by the kernel after about a minute.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long to wait after the first failure to accept, and at the most: file descriptors come back when sessions end.
+const ACCEPT_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
+
+/// The accepting socket and the tasks of all connections.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    sessions: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+    backoff: Backoff<fn() -> u64>,
+}
+
+impl Listener {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        sessions_max: usize,
+        handshakes_max: usize,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            socket: TcpListener::bind(address).await?,
+            sessions: Arc::new(Semaphore::new(sessions_max)),
+            handshakes: Arc::new(Semaphore::new(handshakes_max)),
+            tasks: JoinSet::new(),
+            backoff: Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end(), random),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts one connection, or buries one that has ended. Safe to cancel.
+    pub(crate) async fn turn(&mut self, node: &Arc<Node>) {
+        let handshake = async {
+            // A full house of handshakes leaves further connections in the kernel's queue.
+            let permit = Arc::clone(&self.handshakes).acquire_owned().await;
+            (permit, self.socket.accept().await)
+        };
+        tokio::select! {
+            biased;
+            Some(ended) = self.tasks.join_next() => report(ended),
+            (permit, accepted) = handshake => match (permit, accepted) {
+                (Ok(permit), Ok((stream, peer))) => {
+                    self.backoff.reset();
+                    prepare(&stream, node);
+                    let (node, sessions) = (Arc::clone(node), Arc::clone(&self.sessions));
+                    self.tasks.spawn(connection(node, stream, peer, permit, sessions));
+                }
+                (_, Err(error)) => {
+                    node.metrics.accept_errors.inc();
+                    warn!(%error, "connection not accepted");
+                    tokio::time::sleep(self.backoff.next()).await;
+                }
+                (Err(_closed), _) => {}
+            },
+        }
+    }
+
+    /// Connections that have not ended.
+    pub(crate) fn connections(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Drops every connection.
+    pub(crate) async fn shutdown(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn connection(
+    node: Arc<Node>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    handshake: tokio::sync::OwnedSemaphorePermit,
+    sessions: Arc<Semaphore>,
+) {
+    node.metrics.connections.inc();
+    let accepted = Box::pin(handshake::run(&node, stream, peer)).await;
+    if let Some(accepted) = accepted {
+        let permit = sessions.try_acquire_owned().ok();
+        // A session that is only told that there is no room still counts as a handshake.
+        let handshake = if permit.is_some() {
+            drop(handshake);
+            None
+        } else {
+            Some(handshake)
+        };
+        session::run(Arc::clone(&node), accepted, permit).await;
+        drop(handshake);
+    }
+    node.metrics.connections.dec();
+}
+
+/// Options that find half-open connections and keep small messages from waiting.
+fn prepare(stream: &TcpStream, node: &Node) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
+    let set = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(node.config.tcp_user_timeout)));
+    if let Err(error) = set {
+        // The connection works without; the timeouts of the protocol find it too, only later.
+        warn!(%error, "socket options not set");
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(panic) = ended
+        && panic.is_panic()
+    {
+        error!(error = %panic, "a connection's task panicked");
+    }
+}

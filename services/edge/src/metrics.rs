@@ -1,0 +1,129 @@
+//! What the node counts. No label has an unbounded set of values: neither channels nor sessions are labels.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use relay_proto::websocket::{Close, Kind};
+
+/// Every metric of the node.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) sessions: IntGaugeVec,
+    pub(crate) session_ends: IntCounterVec,
+    pub(crate) handshakes_refused: IntCounterVec,
+    pub(crate) connections: IntGauge,
+    pub(crate) channels: IntGauge,
+    pub(crate) publications: IntCounter,
+    pub(crate) publications_live: IntGauge,
+    pub(crate) takeovers: IntCounter,
+    pub(crate) chunks_received: IntCounter,
+    pub(crate) bytes_received: IntCounter,
+    pub(crate) chunks_sent: IntCounter,
+    pub(crate) bytes_sent: IntCounter,
+    pub(crate) skips: IntCounter,
+    pub(crate) cache_bytes: IntGauge,
+    pub(crate) accept_errors: IntCounter,
+}
+
+/// Why a connection never became a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request was not complete in time.
+    Slow,
+    /// The request has too many or too long headers.
+    TooLarge,
+    /// The request is not HTTP, or not a valid websocket handshake.
+    Malformed,
+    /// The node had no room for another handshake.
+    Lost,
+}
+
+impl Refusal {
+    pub(crate) const ALL: [Self; 4] = [Self::Slow, Self::TooLarge, Self::Malformed, Self::Lost];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers everything, with every label value at zero, so that a rate over a first event is right.
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
+        let sessions =
+            IntGaugeVec::new(Opts::new("relaycast_sessions", "Open sessions by kind."), &["kind"])?;
+        registry.register(Box::new(sessions.clone()))?;
+        let metrics = Self {
+            sessions,
+            session_ends: counters(
+                "relaycast_session_ends_total",
+                "Sessions that ended, by kind and by reason of the end.",
+                &["kind", "reason"],
+            )?,
+            handshakes_refused: counters(
+                "relaycast_handshakes_refused_total",
+                "Connections that never became a session, by reason.",
+                &["reason"],
+            )?,
+            connections: gauge(
+                "relaycast_connections",
+                "Open TCP connections, handshakes and page requests included.",
+            )?,
+            channels: gauge("relaycast_channels", "Channels on this node, those without a publisher too.")?,
+            publications: counter("relaycast_publications_total", "Publications that began.")?,
+            publications_live: gauge("relaycast_publications", "Publications that run.")?,
+            takeovers: counter("relaycast_takeovers_total", "Publishers replaced by a newer one.")?,
+            chunks_received: counter("relaycast_chunks_received_total", "Chunks taken from publishers.")?,
+            bytes_received: counter(
+                "relaycast_received_bytes_total",
+                "Payload bytes taken from publishers.",
+            )?,
+            chunks_sent: counter(
+                "relaycast_chunks_sent_total",
+                "Chunks given to receivers, each receiver counted.",
+            )?,
+            bytes_sent: counter(
+                "relaycast_sent_bytes_total",
+                "Bytes written to receivers and probes, framing included; counted when a session ends.",
+            )?,
+            skips: counter(
+                "relaycast_skips_total",
+                "Times a receiver fell so far behind that chunks were left out up to a join point.",
+            )?,
+            cache_bytes: gauge("relaycast_cache_bytes", "Bytes that the rings of all channels hold.")?,
+            accept_errors: counter(
+                "relaycast_accept_errors_total",
+                "Connections that could not be accepted.",
+            )?,
+        };
+        for kind in Kind::ALL {
+            metrics.sessions.with_label_values(&[kind.name()]);
+            for close in Close::ALL {
+                metrics.session_ends.with_label_values(&[kind.name(), close.name()]);
+            }
+            metrics.session_ends.with_label_values(&[kind.name(), "connection_lost"]);
+        }
+        for refusal in Refusal::ALL {
+            metrics.handshakes_refused.with_label_values(&[refusal.name()]);
+        }
+        Ok(metrics)
+    }
+}

@@ -1,0 +1,88 @@
+//! What the sessions of one node share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_proto::SessionId;
+use relay_proto::websocket::Kind;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::channels::Channels;
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// What the sessions of one node share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) channels: Channels,
+    leaving: watch::Sender<Leaving>,
+}
+
+/// Whether the node is on its way out, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    No,
+    /// Sessions leave one by one.
+    Paced {
+        /// Receivers and probes leave at random moments from now on, for this long.
+        receivers_within: Duration,
+        /// Publishers leave after that, within this long.
+        publishers_within: Duration,
+    },
+}
+
+/// Bounds of the hint after which a refused or drained client comes back, in milliseconds.
+const RETRY_AFTER_MS: std::ops::Range<u64> = 500..3_000;
+
+impl Node {
+    pub(crate) fn new(config: Config, metrics: Arc<Metrics>, channels: Channels) -> Self {
+        Self { config, metrics, channels, leaving: watch::Sender::new(Leaving::No) }
+    }
+
+    pub(crate) fn session_id(&self) -> SessionId {
+        SessionId::new(random())
+    }
+
+    /// When a client that is sent away should come back: at a random moment, so that they do not all come at once.
+    pub(crate) fn retry_after_ms(&self) -> u32 {
+        let ms = random_below(RETRY_AFTER_MS.end - RETRY_AFTER_MS.start) + RETRY_AFTER_MS.start;
+        u32::try_from(ms).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.leaving.borrow() != Leaving::No
+    }
+
+    pub(crate) fn leaving(&self) -> watch::Receiver<Leaving> {
+        self.leaving.subscribe()
+    }
+
+    pub(crate) fn leave(&self, plan: Leaving) {
+        self.leaving.send_replace(plan);
+    }
+
+    /// When a session of this kind leaves, and the hint for its client.
+    pub(crate) fn leave_at(&self, plan: Leaving, kind: Kind) -> Option<(Instant, u32)> {
+        let Leaving::Paced { receivers_within, publishers_within } = plan else { return None };
+        let (after, within) = match kind {
+            Kind::Publish => (receivers_within, publishers_within),
+            Kind::Receive | Kind::ReceiveClearCache | Kind::Probe => (Duration::ZERO, receivers_within),
+        };
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let delay = after + Duration::from_millis(random_below(within_ms.saturating_add(1)));
+        Some((Instant::now() + delay, self.retry_after_ms()))
+    }
+}
+
+pub(crate) fn random() -> u64 {
+    // The kernel's generator fails only before it is seeded, at boot; any number will do then.
+    getrandom::u64().unwrap_or_default()
+}
+
+/// Even enough for jitter.
+fn random_below(bound: u64) -> u64 {
+    random() % bound.max(1)
+}

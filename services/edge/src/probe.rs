@@ -1,0 +1,67 @@
+//! A probe's session: one message that tells what the stream is, then the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_media::Info;
+use relay_proto::StreamKey;
+use relay_proto::websocket::{Close, OpCode};
+use tokio::time::timeout;
+
+use crate::channel::{Channel, Stage};
+use crate::feed::Feed;
+use crate::session::{Ended, Session};
+use crate::socket::frame;
+
+/// How long a probe waits for a stream to tell everything, once there is something to tell.
+const COMPLETE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs a probe's session to its end.
+pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
+    let mut stage = channel.stage();
+    loop {
+        let live = match stage.borrow_and_update().clone() {
+            Stage::Live(live) => Some(live),
+            Stage::Vacant | Stage::Held(_) => None,
+        };
+        if let Some(live) = &live
+            && !session.node.config.receive_policy.admits(key, &live.key)
+        {
+            return Close::WrongKey.into();
+        }
+        tokio::select! {
+            biased;
+            sample = sample(live.as_ref().map(|live| &*live.feed)) => {
+                session.outlet.queue([frame(OpCode::Binary, &sample)]);
+                return Close::ProbeAnswered.into();
+            }
+            ended = session.idle() => return ended,
+            _ = stage.changed() => {}
+        }
+    }
+}
+
+/// Waits for something to tell; then a little longer for all of it.
+async fn sample(feed: Option<&Feed>) -> bytes::Bytes {
+    let Some(feed) = feed else { return std::future::pending().await };
+    let mut progress = feed.progress();
+    let mut next = async || {
+        if progress.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    while feed.sample().is_none() {
+        next().await;
+    }
+    let complete = async {
+        while !feed.info().as_ref().is_some_and(Info::is_complete) {
+            next().await;
+        }
+    };
+    // Some streams never tell all, such as one that declares a sound track and sends none.
+    let _ = timeout(COMPLETE_TIMEOUT, complete).await;
+    match feed.sample() {
+        Some(sample) => sample,
+        None => std::future::pending().await,
+    }
+}

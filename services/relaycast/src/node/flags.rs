@@ -1,0 +1,66 @@
+//! Declared settings as command-line flags. Their texts are not looked at here: [`relay_lifecycle::config`] does that
+//! for all places alike.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use clap::{Arg, ArgMatches, Command};
+use relay_lifecycle::config::{Setting, Settings};
+
+/// A way to run the program: which settings it has, and which of their defaults differ.
+pub(super) trait Role {
+    type Settings: Settings;
+    /// Key and text.
+    const DEFAULTS: &'static [(&'static str, &'static str)];
+}
+
+/// The flags that were given.
+#[derive(Debug)]
+pub(super) struct Flags<R> {
+    pub(super) texts: BTreeMap<String, String>,
+    role: PhantomData<R>,
+}
+
+fn flag<R: Role>(setting: &Setting) -> Arg {
+    let key = setting.key();
+    let own = R::DEFAULTS.iter().find(|(own, _)| *own == key).map(|(_, text)| *text);
+    let default = match own.or(setting.default) {
+        Some(text) if !text.is_empty() => format!(" [default: {text}]"),
+        _ => String::new(),
+    };
+    let help = format!("{}{default} [env: {}]", setting.help(), setting.variable());
+    Arg::new(key.clone())
+        .long(key)
+        .value_name(setting.placeholder)
+        .help(help)
+        .help_heading(setting.heading)
+        .allow_hyphen_values(true)
+}
+
+impl<R: Role> clap::Args for Flags<R> {
+    fn augment_args(command: Command) -> Command {
+        command.args(R::Settings::SETTINGS.iter().map(flag::<R>))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<R: Role> clap::FromArgMatches for Flags<R> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self { texts: BTreeMap::new(), role: PhantomData };
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in R::Settings::SETTINGS {
+            let key = setting.key();
+            if let Some(text) = matches.get_one::<String>(&key) {
+                self.texts.insert(key, text.clone());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Every setting of a node, declared once: name, help, unit, default.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use relay_edge::{Config, PublisherPolicy, ReceivePolicy};
+use relay_lifecycle::config::{ByteSize, List, TimeSpan};
+use relay_lifecycle::telemetry::{Filter, Format, Log};
+use relay_proto::NodeId;
+
+relay_lifecycle::settings! {
+    /// Every setting of a node.
+    pub(crate) struct NodeSettings {
+        "Addresses" {
+            /// Where clients connect; port 0 takes a free one
+            listen "ADDRESS:PORT": SocketAddr = "0.0.0.0:8080",
+            /// Where /healthz, /readyz and /metrics are; not for the public
+            admin_listen "ADDRESS:PORT": SocketAddr = "127.0.0.1:9090",
+            /// Name of this node in logs and answers
+            node_id "NAME": NodeId = "relaycast",
+            /// URL under which clients reach this node, where that is not the one it listens on
+            advertise_url "URL": String,
+            /// Origins whose pages may connect, separated by commas; empty allows all
+            allowed_origins "ORIGIN,…": List<String> = "",
+            /// Whether the node serves its page at /
+            page "true|false": bool = "true",
+        }
+        "Publishers" {
+            /// What a second publisher with the same key may do: reject, takeover, or takeover-if-stalled (replace the
+            /// first if it sends nothing or does not answer a ping)
+            publisher_policy "POLICY": Named<PublisherPolicy> = "takeover-if-stalled",
+            /// A publisher that sends no media for this long is stalled
+            publisher_stall_timeout "DURATION": TimeSpan = "5s",
+            /// Closes a publisher that sends no media for this long; never, when not set
+            publisher_media_timeout "DURATION": TimeSpan,
+            /// How long a publisher has to answer the ping that a second one causes
+            challenge_timeout "DURATION": TimeSpan = "2s",
+            /// How long receivers are held after their publisher vanished
+            grace "DURATION": TimeSpan = "15s",
+            /// Largest chunk
+            chunk_bytes_max "SIZE": ByteSize = "16MiB",
+        }
+        "Receivers" {
+            /// Who may receive: publisher-key, who presents the publisher's key; open, everyone
+            receive_policy "POLICY": Named<ReceivePolicy> = "publisher-key",
+            /// How far behind a receiver may be before a part of the stream is left out
+            lag_max "DURATION": TimeSpan = "10s",
+            /// Closes a receiver after this many parts left out; a minute without one forgives all
+            skips_max "NUMBER": u32 = "5",
+            /// Closes a receiver whose socket takes nothing for this long
+            write_timeout "DURATION": TimeSpan = "10s",
+        }
+        "Cache" {
+            /// Media kept per channel
+            cache_bytes "SIZE": ByteSize = "32MiB",
+            /// Media kept by all channels together
+            cache_bytes_total "SIZE": ByteSize = "1GiB",
+            /// The newest GOP is dropped when it is older than this
+            cache_age "DURATION": TimeSpan = "1m",
+        }
+        "Limits" {
+            /// Open sessions
+            sessions_max "NUMBER": usize = "16384",
+            /// Connections that are not sessions yet
+            handshakes_max "NUMBER": usize = "1024",
+            /// Receivers of one channel
+            receivers_per_channel_max "NUMBER": usize = "16384",
+        }
+        "Timing" {
+            /// How long a client has to send its request
+            handshake_timeout "DURATION": TimeSpan = "10s",
+            /// How often the node sends a heartbeat; proxies cut what is silent for 60 s
+            heartbeat_interval "DURATION": TimeSpan = "20s",
+            /// Closes a client of which nothing was heard for this long
+            idle_timeout "DURATION": TimeSpan = "1m",
+            /// How long the kernel waits for an acknowledgement before it gives a connection up
+            tcp_user_timeout "DURATION": TimeSpan = "30s",
+            /// How long leaving may take after SIGTERM or SIGINT; a second signal ends it at once
+            drain_deadline "DURATION": TimeSpan = "30s",
+        }
+        "Logs" {
+            /// How a line looks: auto (text on a terminal, else JSON), text or json
+            log_format "FORMAT": Format = "auto",
+            /// What is logged: error, warn, info, debug, trace, or pairs such as relay_edge=debug,info
+            log_level "FILTER": Filter = "info",
+        }
+    }
+}
+
+impl NodeSettings {
+    /// How to log.
+    pub(super) fn log(&self) -> Log {
+        Log { format: self.log_format, filter: self.log_level.clone() }
+    }
+
+    /// The node's configuration. Without `..`, so that a setting which is not declared above does not compile.
+    pub(super) fn into_config(self) -> Config {
+        let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
+        Config {
+            listen: self.listen,
+            node_id: self.node_id,
+            advertise_url: self.advertise_url,
+            publisher_policy: self.publisher_policy.0,
+            receive_policy: self.receive_policy.0,
+            publisher_stall_timeout: self.publisher_stall_timeout.get(),
+            publisher_media_timeout: self.publisher_media_timeout.map(TimeSpan::get),
+            challenge_timeout: self.challenge_timeout.get(),
+            grace: self.grace.get(),
+            cache_bytes: bytes(self.cache_bytes),
+            lag_max: self.lag_max.get(),
+            cache_age: self.cache_age.get(),
+            cache_bytes_total: bytes(self.cache_bytes_total),
+            chunk_bytes_max: bytes(self.chunk_bytes_max),
+            sessions_max: self.sessions_max,
+            handshakes_max: self.handshakes_max,
+            receivers_per_channel_max: self.receivers_per_channel_max,
+            handshake_timeout: self.handshake_timeout.get(),
+            heartbeat_interval: self.heartbeat_interval.get(),
+            idle_timeout: self.idle_timeout.get(),
+            write_timeout: self.write_timeout.get(),
+            skips_max: self.skips_max,
+            tcp_user_timeout: self.tcp_user_timeout.get(),
+            drain_deadline: self.drain_deadline.get(),
+            allowed_origins: self.allowed_origins.0,
+            page: self.page,
+        }
+    }
+}
+
+/// A choice of the node, under the name it has in settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named<T>(T);
+
+/// What can be chosen.
+pub(crate) trait Choice: Copy + PartialEq + 'static {
+    const NAMES: &'static [(&'static str, Self)];
+}
+
+impl Choice for PublisherPolicy {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("reject", Self::Reject),
+        ("takeover", Self::Takeover),
+        ("takeover-if-stalled", Self::TakeoverIfStalled),
+    ];
+}
+
+impl Choice for ReceivePolicy {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("publisher-key", Self::PublisherKey), ("open", Self::Open)];
+}
+
+/// Not one of the names.
+#[derive(Debug)]
+pub(crate) struct NotAChoice(Vec<&'static str>);
+
+impl fmt::Display for NotAChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not one of {}", self.0.join(", "))
+    }
+}
+
+impl<T: Choice> FromStr for Named<T> {
+    type Err = NotAChoice;
+
+    fn from_str(text: &str) -> Result<Self, NotAChoice> {
+        let found = T::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, choice)| Self(*choice)).ok_or_else(|| NotAChoice(T::NAMES.iter().map(|(name, _)| *name).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_lifecycle::config::{Sources, resolve};
+
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_node() {
+        let ours = resolve::<NodeSettings>(&Sources::default()).unwrap().settings.into_config();
+        // The node's own default is for tests, which must not be reachable from elsewhere.
+        let theirs = Config { listen: ours.listen, ..Config::default() };
+        assert_eq!(format!("{ours:#?}"), format!("{theirs:#?}"));
+    }
+
+    #[test]
+    fn a_choice_that_does_not_exist_names_those_that_do() {
+        let error = "takeover-if".parse::<Named<PublisherPolicy>>().unwrap_err().to_string();
+        assert_eq!(error, "not one of reject, takeover, takeover-if-stalled");
+    }
+}

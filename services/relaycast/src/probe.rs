@@ -1,0 +1,217 @@
+//! `relaycast probe`: what is on a channel.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use relay_lifecycle::config::TimeSpan;
+use relay_lifecycle::drain::{Drain, Phase};
+use relay_media::{Info, Scanner, Track};
+use relay_proto::api;
+use relay_proto::websocket::Kind;
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::client::address::Address;
+use crate::client::args::Stream;
+use crate::client::connection::{Incoming, connect};
+use crate::client::retry::{Next, Retry};
+use crate::client::verdict::Ended;
+use crate::exit::{Exit, Failure};
+
+/// Tells what is on a channel: container, codecs, resolution
+///
+/// Waits for a publisher until the timeout.
+///
+/// The key in a URL is visible to other users of this machine in `ps`. RELAYCAST_URL, RELAYCAST_KEY and --key-file
+/// hide it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::EXIT_CODES)]
+pub(crate) struct Args {
+    /// ws://HOST:PORT/CHANNEL/KEY [env: RELAYCAST_URL; the key alone: RELAYCAST_KEY]
+    #[arg(value_name = "URL")]
+    url: Option<OsString>,
+
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// How long to wait for a publisher
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    timeout: TimeSpan,
+
+    #[command(flatten)]
+    stream: Stream,
+}
+
+/// The answer, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Answer {
+    channel: String,
+    /// `null` while even the answer's bytes could be several.
+    container: Option<&'static str>,
+    /// For Media Source Extensions.
+    mime: Option<String>,
+    tracks: Vec<api::Track>,
+    /// Size of the answer: init, and perhaps the first unit.
+    bytes: usize,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(crate) async fn run(self, mut drain: Drain) -> Result<(), Failure> {
+        let (url, address, _) = self.stream.locate(self.url.as_ref(), None)?;
+        if url.kind().is_some_and(|kind| kind != Kind::Probe) {
+            return Err(Failure::usage("the URL is not one to probe: leave its last part out"));
+        }
+        let span = self.timeout;
+        let answer = tokio::select! {
+            biased;
+            () = drain.reached(Phase::Draining) => return Ok(()),
+            answer = timeout(span.get(), probe(&address, span)) => answer,
+        };
+        let Ok(answer) = answer else {
+            let what = format!("nobody published on {address} within {span}");
+            return Err(Failure::new(Exit::Nothing, what));
+        };
+        let answer = answer?;
+        let text = if self.json {
+            serde_json::to_string(&answer).map_err(|error| Failure::new(Exit::Io, error))? + "\n"
+        } else {
+            answer.for_people()
+        };
+        match std::io::stdout().lock().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::io("standard output", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn probe(address: &Address, patience: TimeSpan) -> Result<Answer, Failure> {
+    let mut retry = Retry::new(patience.get());
+    loop {
+        let next = match connect(address, Kind::Probe, "").await {
+            Ok((mut writer, mut reader)) => {
+                let since = Instant::now();
+                let mut heartbeat = tokio::time::interval(relay_proto::websocket::HEARTBEAT_INTERVAL);
+                let incoming = loop {
+                    tokio::select! {
+                        incoming = reader.next() => match incoming {
+                            Incoming::Text(_) => {}
+                            incoming => break incoming,
+                        },
+                        _ = heartbeat.tick() => {
+                            if let Err(ended) = writer.heartbeat().await {
+                                break Incoming::Ended(ended);
+                            }
+                        }
+                    }
+                };
+                match incoming {
+                    Incoming::Chunk(chunk) => {
+                        let answer = Answer::new(address, &chunk);
+                        writer.close(reader).await;
+                        return Ok(answer);
+                    }
+                    Incoming::Text(_) => continue,
+                    Incoming::Ended(ended) => closed(&mut retry, &ended, since)?,
+                }
+            }
+            Err(error) => retry.after_connect(error)?,
+        };
+        if let Next::Again { delay, .. } = next {
+            sleep(delay).await;
+        }
+    }
+}
+
+/// A channel that ended before it had anything to tell is waited for again.
+fn closed(retry: &mut Retry<fn() -> u64>, ended: &Ended, since: Instant) -> Result<Next, Failure> {
+    match retry.after_session(ended, since)? {
+        Next::Done => Ok(Next::Again { what: String::new(), delay: std::time::Duration::from_millis(200) }),
+        again => Ok(again),
+    }
+}
+
+impl Answer {
+    fn new(address: &Address, bytes: &[u8]) -> Self {
+        let mut scanner = Scanner::new();
+        scanner.push(bytes, &mut Vec::new());
+        let info = scanner.info();
+        Self {
+            channel: address.channel().to_string(),
+            container: info.map(|info| info.container.name()),
+            mime: info.and_then(Info::mime),
+            tracks: info.map(|info| info.tracks.iter().map(track).collect()).unwrap_or_default(),
+            bytes: bytes.len(),
+        }
+    }
+
+    fn for_people(&self) -> String {
+        let mut text = format!("container  {}\n", self.container.unwrap_or("not recognised"));
+        for track in &self.tracks {
+            let mut parts = vec![track.codec.clone()];
+            parts.extend(track.width.zip(track.height).map(|(width, height)| format!("{width}x{height}")));
+            parts.extend(track.sample_rate.map(|rate| format!("{rate} Hz")));
+            parts.extend(track.channels.map(|channels| match channels {
+                1 => "mono".to_owned(),
+                2 => "stereo".to_owned(),
+                more => format!("{more} channels"),
+            }));
+            text.push_str(&format!("{:<9}  {}\n", track.kind, parts.join("  ")));
+        }
+        text
+    }
+}
+
+fn track(track: &Track) -> api::Track {
+    api::Track {
+        kind: track.kind.name().to_owned(),
+        codec: track.codec.clone(),
+        width: track.resolution.map(|(width, _)| width),
+        height: track.resolution.map(|(_, height)| height),
+        sample_rate: track.sample_rate,
+        channels: track.channels,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_get_aligned_lines() {
+        let video = api::Track {
+            kind: "video".into(),
+            codec: "avc1.64001f".into(),
+            width: Some(1280),
+            height: Some(720),
+            sample_rate: None,
+            channels: None,
+        };
+        let audio = api::Track {
+            kind: "audio".into(),
+            codec: "mp4a.40.2".into(),
+            width: None,
+            height: None,
+            sample_rate: Some(44_100),
+            channels: Some(2),
+        };
+        let answer = Answer {
+            channel: "c".into(),
+            container: Some("flv"),
+            mime: None,
+            tracks: vec![video, audio],
+            bytes: 9,
+        };
+        assert_eq!(
+            answer.for_people(),
+            "container  flv\nvideo      avc1.64001f  1280x720\naudio      mp4a.40.2  44100 Hz  stereo\n"
+        );
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"channel":"c","container":"flv","mime":null,"tracks":[{"kind":"video","codec":"avc1.64001f","width":1280,"height":720},{"kind":"audio","codec":"mp4a.40.2","sample_rate":44100,"channels":2}],"bytes":9}"#
+        );
+    }
+}
