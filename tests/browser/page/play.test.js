@@ -43,7 +43,7 @@ for (const kind of PLAYABLE) {
     await untilText(late, 'figure-latency', /^[\d.]+ s$/);
     const latency = parseFloat(await textOf(late, 'figure-latency'));
     assert.ok(latency < LATENCY_MAX, `${latency} s behind`);
-    assert.match(await textOf(late, 'figure-picture'), /^640 × 360$/);
+    assert.match(await textOf(late, 'figure-picture'), /^320 × 180$/);
     await close(early);
     await close(late);
     await source.end();

@@ -77,9 +77,10 @@ async function nextPicture(page, previous) {
     const context = canvas.getContext('2d');
     context.drawImage(shown, 0, 0, 64, 36);
     const pixels = [...context.getImageData(0, 0, 64, 36).data];
-    const spread = Math.max(...pixels.filter((_, i) => i % 4 === 0)) - Math.min(...pixels.filter((_, i) => i % 4 === 0));
+    const green = pixels.filter((_, i) => i % 4 === 1);
+    const spread = Math.max(...green) - Math.min(...green);
     const changed = previous ? pixels.filter((value, i) => Math.abs(value - previous[i]) > 24).length : Infinity;
-    return spread > 100 && changed > 40 ? { pixels, time: isVideo ? video.currentTime : null } : null;
+    return spread > 60 && changed > 40 ? { pixels, time: isVideo ? video.currentTime : null } : null;
   }, previous, { polling: 100 });
   return handle.jsonValue();
 }

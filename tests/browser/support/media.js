@@ -5,12 +5,12 @@ import { once } from 'node:events';
 import { RELAYCAST } from './node.js';
 import { end, start } from './process.js';
 
-const VIDEO = ['-re', '-f', 'lavfi', '-i', 'testsrc2=size=640x360:rate=25'];
+const VIDEO = ['-re', '-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=20'];
 const AUDIO = ['-re', '-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=48000'];
-const H264 = ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', '25', '-b:v', '800k'];
+const H264 = ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', '20', '-b:v', '400k'];
 const AAC = ['-c:a', 'aac', '-b:a', '96k'];
 const OPUS = ['-c:a', 'libopus', '-b:a', '64k'];
-const REALTIME_VPX = ['-deadline', 'realtime', '-cpu-used', '8', '-g', '25', '-b:v', '800k'];
+const REALTIME_VPX = ['-deadline', 'realtime', '-cpu-used', '8', '-g', '20', '-b:v', '400k'];
 const WEBM = ['-f', 'webm', '-live', '1', '-cluster_time_limit', '500'];
 const FMP4 = ['-f', 'mp4', '-movflags', 'empty_moov+default_base_moof+frag_keyframe', '-frag_duration', '200000'];
 
@@ -22,7 +22,7 @@ export const STREAMS = {
   'WebM with VP8 and Opus': [...VIDEO, ...AUDIO, '-c:v', 'libvpx', ...REALTIME_VPX, ...OPUS, ...WEBM],
   'WebM with VP9 and Opus': [...VIDEO, ...AUDIO, '-c:v', 'libvpx-vp9', ...REALTIME_VPX, '-row-mt', '1', ...OPUS, ...WEBM],
   'an H.264 byte stream': [...VIDEO, ...H264, '-f', 'h264'],
-  'an H.265 byte stream': [...VIDEO, '-c:v', 'libx265', '-preset', 'ultrafast', '-x265-params', 'log-level=none:keyint=25', '-f', 'hevc'],
+  'an H.265 byte stream': [...VIDEO, '-c:v', 'libx265', '-preset', 'ultrafast', '-x265-params', 'log-level=none:keyint=20', '-f', 'hevc'],
   MJPEG: [...VIDEO, '-c:v', 'mjpeg', '-q:v', '5', '-f', 'mjpeg'],
 };
 

@@ -60,7 +60,7 @@ async function announced(child) {
 function listenField(line) {
   try {
     const record = JSON.parse(line);
-    return record.fields?.listen ?? record.listen ?? null;
+    return record.listen ?? null;
   } catch {
     return null;
   }

@@ -25,6 +25,7 @@ test('what a browser cannot play is named by codec and container', () => {
   assert.equal(whyUnplayable(start, isSupported), 'This browser cannot play H.265 (hvc1.1.6.L93.B0) in fMP4');
   assert.equal(whyUnplayable({ container: 'fmp4', mime: 'video/mp4; codecs="avc1.64001f"' }, isSupported), null);
   assert.match(whyUnplayable({ container: 'opaque', mime: null }, isSupported), /does not know/);
+  assert.match(whyUnplayable({ container: 'flv', mime: null }, isSupported), /cannot play FLV/);
 });
 
 test('tracks read as far as they are known', () => {

@@ -59,7 +59,11 @@ function trackText({ kind, codec, width, height, sample_rate: sampleRate }) {
  * @param {(mime: string) => boolean} isSupported
  */
 export function whyUnplayable({ container, mime, tracks = [] }, isSupported) {
-  if (!mime) return 'The node does not know what this stream is made of; it relays the bytes, but no browser can play them';
+  if (!mime) {
+    return CONTAINERS.has(container)
+      ? `Browsers cannot play ${containerName(container)}, and the node does not convert this stream`
+      : 'The node does not know what this stream is made of; it relays the bytes, but no browser can play them';
+  }
   if (isSupported(mime)) return null;
   const [type] = mime.split(';');
   const codecs = /codecs="?([^"]*)"?/.exec(mime)?.[1].split(',').map((codec) => codec.trim()).filter(Boolean)
