@@ -230,6 +230,10 @@ impl ParameterSets {
         Self { codec, sets: Vec::new() }
     }
 
+    pub(crate) const fn codec(&self) -> NalCodec {
+        self.codec
+    }
+
     /// Stores a set in place of the one with its number. Says whether that changed anything.
     pub(crate) fn store(&mut self, kind: SetKind, nal: &[u8]) -> bool {
         let Some(id) = self.codec.set_id(kind, nal).filter(|_| nal.len() < NAL_BYTES_MAX) else {

@@ -65,7 +65,7 @@ mod tests {
         let header =
             [0, 0, 1, 0xe0, 0, 0, 0x80, 0xc0, 10, 0x31, 0, 7, 0xd8, 0x61, 0x11, 0, 7, 0xa9, 0x75, 0xaa, 0xbb];
         let pes = PesHeader::parse(&header).unwrap();
-        assert_eq!((pes.pts, pes.dts), (Some(126_000), Some(120_000 + 1_146)));
+        assert_eq!((pes.pts, pes.dts), (Some(126_000), Some(119_994)));
         assert_eq!((pes.header_bytes, pes.payload_bytes), (19, None));
         assert_eq!(PesHeader::parse(&header[..18]), None, "not whole");
     }
