@@ -9,7 +9,7 @@ use super::Scan;
 use crate::codec::nal::{NalCodec, NalKind, NalSplitter, Opening, ParameterSets, SetKind};
 use crate::codec::{h264, h265};
 use crate::scanner::Report;
-use crate::{Container, Event, Info, Track, TrackKind};
+use crate::{Track, TrackKind};
 
 /// Scans a byte stream.
 #[derive(Debug)]
@@ -30,27 +30,12 @@ impl Scan for AnnexB {
         self.units.push(bytes, |found| match found {
             Found::Unit { at } => report.unit(at, None),
             Found::Key { at, lead } => report.join(at, &lead),
-            Found::Sequence(nal) => tell(codec, nal, report),
+            Found::Sequence(nal) => report.tracks(video_track(codec, nal).into_iter().collect()),
         });
     }
 
     fn retained(&self) -> usize {
         self.units.retained()
-    }
-}
-
-fn tell(codec: NalCodec, sps: &[u8], report: &mut Report) {
-    let Some(track) = video_track(codec, sps) else {
-        return;
-    };
-    let container = match codec {
-        NalCodec::H264 => Container::H264,
-        NalCodec::H265 => Container::H265,
-    };
-    let info = Info { container, tracks: vec![track] };
-    if report.info.as_ref() != Some(&info) {
-        report.info = Some(info);
-        report.events.push(Event::Info);
     }
 }
 

@@ -6,8 +6,11 @@ use super::muxer::{Expected, Muxer};
 use super::picture_order::PictureOrder;
 use super::pictures::Pictures;
 use super::track::{ACCESS_UNIT_BYTES_MAX, VideoSample};
-use crate::codec::nal::{self, NalCodec};
+use crate::codec::nal::{self, NAL_BYTES_MAX, NalCodec};
 use crate::container::annexb::{AccessUnits, Found};
+
+/// How far behind a border the stream may be when the border is found: the first NAL unit has to be known.
+const BORDER_DELAY_MAX: usize = 2 * NAL_BYTES_MAX;
 
 /// Takes a byte stream apart.
 #[derive(Debug)]
@@ -51,10 +54,9 @@ impl AnnexB {
             }
         });
         for index in 0..self.borders.len() {
-            // A border may lie in bytes that were given up, at most a NAL unit's head before the last push.
             let length = self.borders[index].saturating_sub(self.start) as usize;
             let length = length.min(self.pending.len());
-            if let Some(arrival_ms) = self.arrival_ms {
+            if let Some(arrival_ms) = self.arrival_ms.filter(|_| length <= ACCESS_UNIT_BYTES_MAX) {
                 self.access_unit(length, arrival_ms, muxer);
             }
             self.pending.drain(..length);
@@ -64,8 +66,16 @@ impl AnnexB {
         self.borders.clear();
         if self.pending.len() > ACCESS_UNIT_BYTES_MAX {
             self.arrival_ms = None;
-            self.start += self.pending.len() as u64;
-            self.pending.clear();
+            let given_up = self.pending.len() - BORDER_DELAY_MAX;
+            self.start += given_up as u64;
+            self.pending.drain(..given_up);
+        }
+    }
+
+    /// The end of the stream is the end of its last access unit.
+    pub(crate) fn finish(&mut self, muxer: &mut Muxer) {
+        if let Some(arrival_ms) = self.arrival_ms.take() {
+            self.access_unit(self.pending.len(), arrival_ms, muxer);
         }
     }
 

@@ -224,11 +224,7 @@ fn video_packet(body: &[u8]) -> Option<(Option<NalCodec>, Packet<'_>)> {
         };
         let (&kind, rest) = rest.split_first()?;
         // There, each packet has the three bytes.
-        if kind != 1 {
-            (codec, kind, false, rest.get(3..)?)
-        } else {
-            (codec, kind, true, rest)
-        }
+        if kind != 1 { (codec, kind, false, rest.get(3..)?) } else { (codec, kind, true, rest) }
     };
     let packet = match (kind, has_composition_time) {
         (0, _) => Packet::Config(rest),

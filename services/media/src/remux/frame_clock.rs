@@ -17,7 +17,8 @@ const JITTER_MAX: i64 = TICKS_PER_SECOND / 5;
 /// An arrival this late follows a pause of the sender.
 const PAUSE_MIN: i64 = TICKS_PER_SECOND;
 
-/// How much of an error is made good with each picture: one part in so many.
+/// How much of an error is made good with each picture, and how much each counts in the measured rate: one part in
+/// so many.
 const CORRECTION: i64 = 16;
 
 /// Times pictures that have no time of their own.
@@ -26,6 +27,8 @@ pub(crate) struct FrameClock {
     period: i64,
     /// The stream told its rate. Otherwise it is measured.
     is_nominal: bool,
+    /// Steps that the period was measured by, at most [`CORRECTION`].
+    measured: i64,
     first_ms: Option<u64>,
     last_arrival: i64,
     last: Option<i64>,
@@ -36,6 +39,7 @@ impl FrameClock {
         Self {
             period: TICKS_PER_SECOND / RATE_DEFAULT,
             is_nominal: false,
+            measured: 0,
             first_ms: None,
             last_arrival: 0,
             last: None,
@@ -63,8 +67,10 @@ impl FrameClock {
             return 0;
         };
         if !self.is_nominal {
-            let step = (arrival - self.last_arrival).clamp(TICKS_PER_SECOND / RATE_MAX, TICKS_PER_SECOND / RATE_MIN);
-            self.period += (step - self.period) / CORRECTION;
+            let step =
+                (arrival - self.last_arrival).clamp(TICKS_PER_SECOND / RATE_MAX, TICKS_PER_SECOND / RATE_MIN);
+            self.measured = (self.measured + 1).min(CORRECTION);
+            self.period += (step - self.period) / self.measured;
         }
         self.last_arrival = arrival;
         let expected = last + self.period;

@@ -47,16 +47,20 @@ pub struct Remuxer {
 
 #[derive(Debug)]
 enum Demuxer {
-    Flv(flv::Flv),
+    Flv(Box<flv::Flv>),
     Ts(Box<ts::Ts>),
     AnnexB(Box<annexb::AnnexB>),
 }
 
 impl Remuxer {
+    /// The most that a remuxer keeps between pushes, in bytes, whatever the stream: an access unit or two, with room
+    /// to grow, and a second of pictures while waiting for sound. Of an honest stream it keeps a picture or less.
+    pub const RETAINED_BYTES_MAX: usize = 64 << 20;
+
     /// A remuxer for this container; `None` for those that browsers play as they are, and for opaque streams.
     pub fn new(container: Container) -> Option<Self> {
         let demuxer = match container {
-            Container::Flv => Demuxer::Flv(flv::Flv::new()),
+            Container::Flv => Demuxer::Flv(Box::new(flv::Flv::new())),
             Container::MpegTs => Demuxer::Ts(Box::new(ts::Ts::new())),
             Container::H264 => Demuxer::AnnexB(Box::new(annexb::AnnexB::new(NalCodec::H264))),
             Container::H265 => Demuxer::AnnexB(Box::new(annexb::AnnexB::new(NalCodec::H265))),
@@ -82,12 +86,26 @@ impl Remuxer {
         muxer.drain(fragments);
     }
 
+    /// The stream ended: what could only be completed by what follows is complete now.
+    pub fn finish(mut self, fragments: &mut Vec<Fragment>) {
+        let Self { demuxer, muxer } = &mut self;
+        match demuxer {
+            // Tags say how long they are.
+            Demuxer::Flv(_) => {}
+            Demuxer::Ts(ts) => ts.finish(muxer),
+            Demuxer::AnnexB(annexb) => annexb.finish(muxer),
+        }
+        muxer.finish();
+        muxer.drain(fragments);
+    }
+
     /// A codec that had to be left out, when so far there is no other: nothing will come out of this stream.
     pub fn unsupported(&self) -> Option<&str> {
         self.muxer.unsupported()
     }
 
-    /// Bytes kept between pushes: an access unit that is not complete, and what waits for the other track.
+    /// Bytes kept between pushes, at most [`Self::RETAINED_BYTES_MAX`]: an access unit that is not complete, and what
+    /// waits for the other track.
     pub fn retained(&self) -> usize {
         self.muxer.retained()
             + match &self.demuxer {

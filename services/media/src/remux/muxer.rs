@@ -180,6 +180,13 @@ impl Muxer {
         }
     }
 
+    /// The stream ended.
+    pub(crate) fn finish(&mut self) {
+        self.expected = Expected { video: false, audio: false };
+        self.start_if_ready();
+        self.emit(None);
+    }
+
     fn start_if_ready(&mut self) {
         if self.playing.is_some() {
             return;

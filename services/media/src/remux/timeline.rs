@@ -114,13 +114,14 @@ mod tests {
 
     #[test]
     fn jumps_both_ways_go_on_by_the_last_step() {
-        assert_eq!(places([0, FRAME, 900 * TICKS_PER_SECOND, 900 * TICKS_PER_SECOND + FRAME]), [
-            0,
-            FRAME,
-            2 * FRAME,
-            3 * FRAME
-        ]);
-        assert_eq!(places([500_000_000, 500_000_000 + FRAME, 7, 7 + FRAME]), [0, FRAME, 2 * FRAME, 3 * FRAME]);
+        assert_eq!(
+            places([0, FRAME, 900 * TICKS_PER_SECOND, 900 * TICKS_PER_SECOND + FRAME]),
+            [0, FRAME, 2 * FRAME, 3 * FRAME]
+        );
+        assert_eq!(
+            places([500_000_000, 500_000_000 + FRAME, 7, 7 + FRAME]),
+            [0, FRAME, 2 * FRAME, 3 * FRAME]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What passes from the demuxers to the muxer.
 
-use crate::codec::aac::AudioSpecificConfig;
 use super::timeline::TICKS_PER_SECOND;
+use crate::codec::aac::AudioSpecificConfig;
 use crate::codec::nal::{NalCodec, ParameterSets, SetKind};
 use crate::codec::{h264, mp3, opus};
 
@@ -49,7 +49,9 @@ pub(crate) struct AudioConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AudioCodec {
     /// With its `AudioSpecificConfig`.
-    Aac { config: Vec<u8> },
+    Aac {
+        config: Vec<u8>,
+    },
     Opus,
     Mp3,
 }

@@ -66,6 +66,19 @@ impl Ts {
         });
     }
 
+    /// The end of the stream is the end of its last PES packets.
+    pub(crate) fn finish(&mut self, muxer: &mut Muxer) {
+        let Program { timeline, video, audio, .. } = &mut self.program;
+        if let Some(Audio { pes, frames, time, .. }) = audio {
+            pes.finish(|header, payload| {
+                frames.push(header.decoding_time(), payload, time, timeline, muxer);
+            });
+        }
+        if let Some(Video { pes, pictures, time, .. }) = video {
+            pes.finish(|header, payload| picture(header, payload, pictures, time, timeline, muxer));
+        }
+    }
+
     pub(crate) fn retained(&self) -> usize {
         let Program { tables, video, audio, .. } = &self.program;
         tables.retained()
@@ -112,8 +125,12 @@ impl Program {
             });
         }
         if !same_pid(audio.as_ref().map(|audio| audio.0), self.audio.as_ref().map(|audio| audio.pid)) {
-            self.audio =
-                audio.map(|(pid, frames)| Audio { pid, pes: Pes::default(), frames, time: TrackTime::default() });
+            self.audio = audio.map(|(pid, frames)| Audio {
+                pid,
+                pes: Pes::default(),
+                frames,
+                time: TrackTime::default(),
+            });
         }
         for stream in &streams {
             if let StreamKind::OtherVideo(name) | StreamKind::OtherAudio(name) = stream.kind {
@@ -190,16 +207,16 @@ impl Pes {
         }
         if self.wanted.is_some_and(|wanted| self.data.len() >= wanted) {
             self.finish(&mut found);
-            self.data.clear();
         }
     }
 
-    fn finish(&mut self, found: &mut impl FnMut(&PesHeader, &[u8])) {
+    fn finish(&mut self, mut found: impl FnMut(&PesHeader, &[u8])) {
         if let Some(header) = PesHeader::parse(&self.data) {
             let end = self.wanted.unwrap_or(self.data.len()).min(self.data.len());
             if let Some(payload) = self.data.get(header.header_bytes..end) {
                 found(&header, payload);
             }
         }
+        self.data.clear();
     }
 }

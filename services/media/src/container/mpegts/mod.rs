@@ -18,7 +18,7 @@ use self::psi::{Stream, StreamKind, Table, TableId};
 use super::Scan;
 use crate::codec::aac::AdtsHeader;
 use crate::scanner::Report;
-use crate::{Container, Event, Info, Track, TrackKind};
+use crate::{Track, TrackKind};
 
 /// PID of the PAT.
 const PAT_PID: u16 = 0;
@@ -150,7 +150,7 @@ impl Program {
         self.picture = lead.and_then(|stream| Some(Picture::new(stream.kind.nal_codec()?, stream.pid)));
         self.tracks = streams.iter().map(Stream::track).collect();
         self.streams = streams;
-        tell(&self.tracks, report);
+        report.tracks(self.tracks.clone());
     }
 
     fn stream_packet(&mut self, at: u64, packet: &Packet<'_>, index: usize, report: &mut Report) {
@@ -188,13 +188,8 @@ impl Program {
 fn update(tracks: &mut [Track], index: usize, track: Option<Track>, report: &mut Report) {
     if let Some(track) = track.filter(|track| *track != tracks[index]) {
         tracks[index] = track;
-        tell(tracks, report);
+        report.tracks(tracks.to_vec());
     }
-}
-
-fn tell(tracks: &[Track], report: &mut Report) {
-    report.info = Some(Info { container: Container::MpegTs, tracks: tracks.to_vec() });
-    report.events.push(Event::Info);
 }
 
 fn adts_track(payload: &[u8]) -> Option<Track> {

@@ -18,9 +18,6 @@ pub(crate) struct PesHeader {
 }
 
 impl PesHeader {
-    /// Bytes of a header that are needed to read it whole.
-    pub(crate) const BYTES_MAX: usize = 9 + 255;
-
     /// Reads the header; `None` if there is none, or it is not whole.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let &[0, 0, 1, stream_id, length_high, length_low, marker, flags, header_length] =
