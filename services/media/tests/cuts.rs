@@ -37,6 +37,7 @@ fn scan(forced: Option<Container>, pieces: &[&[u8]]) -> (Vec<Event>, Option<Info
         scanner.push(piece, &mut events);
         assert!(scanner.retained() <= Scanner::RETAINED_BYTES_MAX);
     }
+    assert!(common::joins(&events).is_sorted_by_key(|join| join.at));
     (events, scanner.info().cloned())
 }
 

@@ -107,12 +107,15 @@ fn fmp4_with_audio_only() {
     check(&encode(&[AUDIO], &[AAC, &format]), Container::Fmp4, None);
 }
 
+/// Absolute offsets, and samples before the first fragment: neither holds for a decoder that joins later.
 #[test]
-fn fmp4_with_absolute_offsets_is_not_joined_in_the_middle() {
-    let format = ["-movflags", "frag_keyframe+empty_moov", "-f", "mp4"];
-    let (_, events) = common::scan(&encode(&[VIDEO], &[H264, &format]));
-    let joins: Vec<u64> = common::joins(&events).iter().map(|join| join.at).collect();
-    assert_eq!(joins, [0]);
+fn fmp4_that_refers_to_its_start_is_not_joined_in_the_middle() {
+    for flags in ["frag_keyframe+empty_moov", "frag_keyframe+default_base_moof"] {
+        let format = ["-movflags", flags, "-f", "mp4"];
+        let (_, events) = common::scan(&encode(&[VIDEO], &[H264, &format]));
+        let joins: Vec<u64> = common::joins(&events).iter().map(|join| join.at).collect();
+        assert_eq!(joins, [0], "{flags}");
+    }
 }
 
 #[test]

@@ -145,3 +145,77 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Container, Event, Join, Scanner};
+
+    const HEADER: &[u8] = b"FLV\x01\x05\0\0\0\x09\0\0\0\0";
+
+    fn tag(kind: Kind, time_ms: u32, body: &[u8]) -> Vec<u8> {
+        let mut tag = bytes::BytesMut::new();
+        tag::write(&mut tag, kind, time_ms, body);
+        tag.to_vec()
+    }
+
+    /// Real join points, without that at the start of the stream.
+    fn joins(stream: &[u8]) -> Vec<Join> {
+        let mut events = Vec::new();
+        Scanner::for_container(Container::Flv).push(stream, &mut events);
+        let join = |event| match event {
+            Event::Join(join) => Some(join),
+            _ => None,
+        };
+        events.into_iter().filter_map(join).skip(1).collect()
+    }
+
+    #[test]
+    fn the_lead_is_timed_as_the_frame_and_holds_the_latest_sequence_headers() {
+        let video = |body: &[u8]| tag(Kind::Video, 0, body);
+        let old = video(b"\x90hvc1old");
+        let new = tag(Kind::Video, 40, b"\x90hvc1new");
+        let audio = tag(Kind::Audio, 0, b"\x90OpusOpusHead\x01\x02");
+        let key = tag(Kind::Video, 0x0123_4567, b"\x91hvc1\0\0\0frame");
+        let stream = [HEADER, &old, &audio, &new, &key].concat();
+        let lead = [
+            HEADER,
+            &tag(Kind::Video, 0x0123_4567, b"\x90hvc1new"),
+            &tag(Kind::Audio, 0x0123_4567, b"\x90OpusOpusHead\x01\x02"),
+        ]
+        .concat();
+        let at = (stream.len() - key.len()) as u64;
+        assert_eq!(joins(&stream), [Join { at, lead: lead.into() }]);
+    }
+
+    #[test]
+    fn a_key_frame_without_its_sequence_header_is_no_join_point() {
+        let config = tag(Kind::Video, 0, b"\x90avc1config");
+        let key = tag(Kind::Video, 0, b"\x91avc1\0\0\0frame");
+        assert_eq!(joins(&[HEADER, &key].concat()), []);
+        assert_eq!(joins(&[HEADER, &config, &key].concat()).len(), 1);
+        let too_large = [&b"\x90avc1"[..], &vec![0; KEPT_BODY_BYTES_MAX]].concat();
+        let stream = [HEADER, &config, &tag(Kind::Video, 0, &too_large), &key].concat();
+        assert_eq!(joins(&stream), []);
+    }
+
+    #[test]
+    fn audio_is_joined_only_where_there_is_no_video() {
+        let audio = tag(Kind::Audio, 0, &[0x2F, 0xFF, 0xFB]);
+        let video = tag(Kind::Video, 0, &[0x22, 0, 0]);
+        let until_given_up = audio.repeat(AUDIO_TAGS_BEFORE_VIDEO as usize);
+        assert_eq!(joins(&[HEADER, &until_given_up].concat()), []);
+        assert_eq!(joins(&[HEADER, &until_given_up, &audio].concat()).len(), 1);
+        assert_eq!(joins(&[HEADER, &until_given_up, &video, &audio].concat()), []);
+        let announced = b"FLV\x01\x04\0\0\0\x09\0\0\0\0";
+        assert_eq!(joins(&[&announced[..], &audio].concat()).len(), 1);
+    }
+
+    #[test]
+    fn an_encoder_may_start_over() {
+        let key = tag(Kind::Video, 0, &[0x12, 0, 0]);
+        let stream = [HEADER, &key, HEADER, &key].concat();
+        let at: Vec<u64> = joins(&stream).iter().map(|join| join.at).collect();
+        assert_eq!(at, [13, (key.len() + 26) as u64]);
+    }
+}

@@ -15,7 +15,7 @@ impl Fragment {
     pub(super) fn parse(content: &[u8], movie: &Movie) -> Self {
         let mut first = None;
         let mut video = None;
-        let mut is_movable = true;
+        let mut is_movable = !movie.has_samples;
         for (_, traf) in children(content).filter(|(kind, _)| kind == b"traf") {
             let Some(traf) = Traf::parse(traf, movie) else { continue };
             // Places counted from the start of the stream are wrong for whoever joins it later; in a stream that

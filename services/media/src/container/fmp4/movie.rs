@@ -13,6 +13,9 @@ pub(super) struct Movie {
     pub(super) tracks: Vec<MovieTrack>,
     /// Id of the first video track.
     pub(super) video: Option<u32>,
+    /// Whether there are samples outside of the fragments: whoever joins later would look for them in vain, at places
+    /// where something else is by then.
+    pub(super) has_samples: bool,
     /// For those who ask what the stream is.
     pub(super) infos: Vec<Track>,
 }
@@ -31,6 +34,7 @@ impl Movie {
         let mut movie = Self::default();
         for (_, trak) in children(content).filter(|(kind, _)| kind == b"trak").take(TRACKS_MAX) {
             let Some((track, info)) = parse_track(trak) else { continue };
+            movie.has_samples |= has_samples(trak);
             if info.kind == TrackKind::Video {
                 movie.video.get_or_insert(track.id);
             }
@@ -79,6 +83,17 @@ fn parse_track(trak: &[u8]) -> Option<(MovieTrack, Track)> {
     let (name, entry) = children(stsd.get(8..)?).next()?;
     let info = sample_entry::track(kind, name, entry);
     Some((MovieTrack { id, timescale, default_sample_flags: 0 }, info))
+}
+
+/// Whether the sample table has samples (8.7.3).
+fn has_samples(trak: &[u8]) -> bool {
+    let count = || {
+        let stbl = child(child(child(trak, b"mdia")?, b"minf")?, b"stbl")?;
+        let mut sizes = Fields(child(stbl, b"stsz").or_else(|| child(stbl, b"stz2"))?);
+        sizes.skip(8)?;
+        sizes.u32()
+    };
+    count().unwrap_or_default() > 0
 }
 
 /// Passes over version, flags, creation and modification time (8.3.2.2, 8.4.2.2).

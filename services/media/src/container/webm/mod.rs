@@ -46,7 +46,8 @@ struct Cluster {
     has_video: bool,
 }
 
-/// A block group, up to where it has been read. It holds a key frame unless it refers to another block.
+/// A block group, up to where it has been read. It holds a key frame unless it refers to another block. A broken one,
+/// in which another block or cluster starts, is given up: it would be reported behind what starts in it.
 #[derive(Debug)]
 struct Group {
     at: u64,
@@ -145,6 +146,7 @@ impl Segment {
             id::EBML => *self = Self { init: all.then(|| Init::new(bytes)), ..Self::default() },
             id::TIMESTAMP => self.timestamp(uint(data), report),
             id::SIMPLE_BLOCK => {
+                self.group = None;
                 if let Some(block) = BlockHeader::parse(data) {
                     self.block(at, block, block.flags & 0x80 != 0, report);
                 }
@@ -173,6 +175,7 @@ impl Segment {
 
     fn cluster(&mut self, at: u64, report: &mut Report) {
         self.report_cluster(report);
+        self.group = None;
         self.cluster = Some(Cluster { at, timestamp: None, reported: false, has_video: false });
         if let Some(init) = &self.init
             && init.tracks.as_ref().is_some_and(|tracks| tracks.video.is_none())
@@ -239,4 +242,111 @@ fn milliseconds(init: Option<&Init>, timestamp: u64) -> u64 {
     let scale = init.map_or(1_000_000, |init| init.timestamp_scale);
     let ms = u128::from(timestamp) * u128::from(scale) / 1_000_000;
     u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Container, Event, Join, Scanner};
+
+    fn element(id: &[u8], data: &[u8]) -> Vec<u8> {
+        [id, &(data.len() as u64 | 1 << 56).to_be_bytes(), data].concat()
+    }
+
+    fn block(track: u8, timestamp: i16, flags: u8) -> Vec<u8> {
+        [&[0x80 | track][..], &timestamp.to_be_bytes(), &[flags, 0xEE, 0xEE]].concat()
+    }
+
+    fn simple(track: u8, timestamp: i16, flags: u8) -> Vec<u8> {
+        element(&[0xA3], &block(track, timestamp, flags))
+    }
+
+    fn group(track: u8, timestamp: i16, more: &[u8]) -> Vec<u8> {
+        element(&[0xA0], &[&element(&[0xA1], &block(track, timestamp, 0)), more].concat())
+    }
+
+    fn cluster(timestamp: u8, blocks: &[Vec<u8>]) -> Vec<u8> {
+        element(&CLUSTER, &[element(&[0xE7], &[timestamp]), blocks.concat()].concat())
+    }
+
+    const CLUSTER: [u8; 4] = [0x1F, 0x43, 0xB6, 0x75];
+    const SEGMENT: [u8; 4] = [0x18, 0x53, 0x80, 0x67];
+    const KEY: u8 = 0x80;
+
+    fn header() -> Vec<u8> {
+        element(&[0x1A, 0x45, 0xDF, 0xA3], &[])
+    }
+
+    /// Track 1 is audio, track 2 video.
+    fn tracks(kinds: &[u8]) -> Vec<u8> {
+        let entry = |(index, kind): (usize, &u8)| {
+            element(&[0xAE], &[element(&[0xD7], &[index as u8 + 1]), element(&[0x83], &[*kind])].concat())
+        };
+        let entries: Vec<Vec<u8>> = kinds.iter().enumerate().map(entry).collect();
+        element(&[0x16, 0x54, 0xAE, 0x6B], &entries.concat())
+    }
+
+    /// Real join points, without that at the start of the stream, and the times of the units.
+    fn scan(stream: &[u8]) -> (Vec<Join>, Vec<Option<u64>>) {
+        let mut events = Vec::new();
+        Scanner::for_container(Container::WebM).with_units().push(stream, &mut events);
+        let (mut joins, mut times) = (Vec::new(), Vec::new());
+        for event in events {
+            match event {
+                Event::Join(join) => joins.push(join),
+                Event::Unit { time_ms, .. } => times.push(time_ms),
+                Event::Info => {}
+            }
+        }
+        joins.remove(0);
+        (joins, times)
+    }
+
+    fn lead(tracks: &[u8]) -> Vec<u8> {
+        [&header(), &SEGMENT[..], &[1, 255, 255, 255, 255, 255, 255, 255], tracks].concat()
+    }
+
+    #[test]
+    fn the_segment_of_a_file_goes_on_without_end_in_the_lead() {
+        let tracks = tracks(&[2, 1]);
+        let void = element(&[0xEC], &[0; 9]);
+        let first = cluster(1, &[simple(1, 0, KEY), simple(2, 0, KEY), simple(2, 40, 0)]);
+        let second = cluster(80, &[simple(1, 0, KEY), simple(2, -1, 0)]);
+        let segment = element(&SEGMENT, &[&void[..], &tracks, &first, &second].concat());
+        let stream = [header(), segment].concat();
+        let at = (stream.len() - first.len() - second.len()) as u64;
+        let (joins, times) = scan(&stream);
+        assert_eq!(joins, [Join { at, lead: lead(&tracks).into() }]);
+        assert_eq!(times, [1, 1, 1, 41, 80, 80, 79].map(Some));
+    }
+
+    #[test]
+    fn a_key_frame_inside_of_a_cluster_gets_the_start_of_one() {
+        let tracks = tracks(&[2, 1]);
+        let refers = element(&[0xFB], &[1]);
+        let blocks = [group(2, 0, &refers), group(2, 40, &[]), simple(1, 50, KEY), simple(2, 80, KEY)];
+        let stream = [lead(&tracks), cluster(7, &blocks)].concat();
+        let after = |blocks: &[Vec<u8>]| (stream.len() - blocks.concat().len()) as u64;
+        let start =
+            [&CLUSTER[..], &[1, 255, 255, 255, 255, 255, 255, 255, 0xE7, 0x88, 0, 0, 0, 0, 0, 0, 0, 7]];
+        let lead = [lead(&tracks), start.concat()].concat();
+        let (joins, _) = scan(&stream);
+        assert_eq!(joins[0], Join { at: after(&blocks[1..]), lead: lead.clone().into() });
+        assert_eq!(joins[1], Join { at: after(&blocks[3..]), lead: lead.into() });
+    }
+
+    #[test]
+    fn without_video_every_cluster_will_do() {
+        let clusters = [cluster(1, &[simple(1, 0, KEY)]), cluster(2, &[simple(1, 0, 0)])];
+        let (joins, _) = scan(&[lead(&tracks(&[2])), clusters.concat()].concat());
+        assert_eq!(joins.len(), 2);
+    }
+
+    #[test]
+    fn an_encoder_that_starts_over_brings_its_own_init() {
+        let old = [lead(&tracks(&[2, 1])), cluster(1, &[simple(2, 0, KEY)])].concat();
+        let new = [lead(&tracks(&[1])), cluster(1, &[simple(1, 0, KEY)])].concat();
+        let (joins, _) = scan(&[old, new].concat());
+        assert_eq!(joins[0].lead, lead(&tracks(&[2, 1])));
+        assert_eq!(joins[1].lead, lead(&tracks(&[1])));
+    }
 }
