@@ -12,7 +12,8 @@ use prometheus::Registry;
 use relay_edge::Edge;
 use relay_lifecycle::admin::Admin;
 use relay_lifecycle::config::{
-    Effective, File, Origin, Resolved, Setting, Settings, Sources, from_environment, resolve, unknown_variables,
+    Effective, File, Origin, Resolved, Setting, Settings, Sources, from_environment, resolve,
+    unknown_variables,
 };
 use relay_lifecycle::drain::{self, Drain};
 use relay_lifecycle::readiness::Readiness;
@@ -113,8 +114,7 @@ impl Common {
         let variables = from_environment();
         let unknown = unknown_variables(variables.keys().map(String::as_str), &known_variables());
         let file = self.read_file()?;
-        let sources =
-            Sources { flags: flags.texts, variables, file: file.as_ref(), defaults: R::DEFAULTS };
+        let sources = Sources { flags: flags.texts, variables, file: file.as_ref(), defaults: R::DEFAULTS };
         let Resolved { settings, effective } = resolve::<NodeSettings>(&sources).map_err(Failure::usage)?;
         let log = settings.log();
         let admin_listen = settings.admin_listen;
@@ -140,7 +140,8 @@ impl Common {
     fn read_file(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.config else { return Ok(None) };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format_args!("{name}: {error}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::usage(format_args!("{name}: {error}")))?;
         File::parse(&name, &text).map(Some).map_err(Failure::usage)
     }
 }
@@ -171,7 +172,9 @@ fn print(effective: &[Effective], unknown: &[String]) -> Result<(), Failure> {
         text.push_str(&format!("{line:<44}  # {origin}\n"));
     }
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io("standard output", &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("standard output", &error))
+        }
         _ => Ok(()),
     }
 }
@@ -192,10 +195,11 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let listening = readiness.latch("listener");
     let node = config.node_id.clone();
 
-    let edge = Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
-    let admin = Admin::bind(admin_listen, registry, readiness)
-        .await
-        .map_err(|error| Failure::io(format_args!("cannot listen on {admin_listen} (--admin-listen)"), &error))?;
+    let edge =
+        Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
+    let admin = Admin::bind(admin_listen, registry, readiness).await.map_err(|error| {
+        Failure::io(format_args!("cannot listen on {admin_listen} (--admin-listen)"), &error)
+    })?;
     let (trigger, drain) = drain::channel();
     let signals = drain::on_signals(trigger).map_err(|error| Failure::io("signals", &error))?;
 
@@ -233,7 +237,7 @@ fn greet(listen: SocketAddr, admin: SocketAddr, demo: Demo) {
     }
     let (listen, admin) = (reachable(listen), reachable(admin));
     let watch = match demo {
-        Demo::On => format!("http://{listen}/#demo/demo"),
+        Demo::On => format!("http://{listen}/#watch=demo&key=demo"),
         Demo::Off => format!("http://{listen}/"),
     };
     let text = format!(
@@ -269,7 +273,8 @@ mod tests {
             .collect();
         let file = File::parse("t", &text).unwrap();
         let again = resolve::<NodeSettings>(&Sources { file: Some(&file), ..Sources::default() }).unwrap();
-        let texts = |effective: Vec<Effective>| effective.into_iter().map(|setting| setting.text).collect::<Vec<_>>();
+        let texts =
+            |effective: Vec<Effective>| effective.into_iter().map(|setting| setting.text).collect::<Vec<_>>();
         assert_eq!(texts(again.effective), texts(resolved.effective));
     }
 }

@@ -71,8 +71,7 @@ impl<R: FnMut() -> u64> Retry<R> {
         }
         match ended.verdict(self.history) {
             Verdict::Done => Ok(Next::Done),
-            Verdict::Stop { exit, what, advice: "" } => Err(Failure::new(exit, what)),
-            Verdict::Stop { exit, what, advice } => Err(Failure::new(exit, format_args!("{what}: {advice}"))),
+            Verdict::Stop { exit, what, advice } => Err(Failure::advised(exit, &what, advice)),
             Verdict::Again { what, hint } => self.again(what, hint),
         }
     }
