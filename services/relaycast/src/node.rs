@@ -203,6 +203,8 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let (trigger, drain) = drain::channel();
     let signals = drain::on_signals(trigger).map_err(|error| Failure::io("signals", &error))?;
 
+    // Bound is ready: from here on the system queues whoever connects.
+    listening.ready();
     let (listen, admin_listen) = (edge.local_addr(), admin.local_addr());
     info!(%listen, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
     greet(listen, admin_listen, demo);
@@ -212,7 +214,6 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     if demo == Demo::On {
         tasks.spawn(demo::run(reachable(listen), drain.clone()));
     }
-    listening.ready();
     run_until_drained(edge, drain, signals).await;
     tasks.shutdown().await;
     info!("ended");

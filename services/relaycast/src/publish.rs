@@ -182,7 +182,8 @@ pub(crate) async fn publish(
                     }
                     End::Round => {
                         // No goodbye: receivers are held and go on with the next round.
-                        drop((writer, reader));
+                        writer.hang_up(reader).await;
+                        retry.was_served();
                         feed.restart().map_err(|error| Failure::io("input", &error))?;
                         continue;
                     }

@@ -59,12 +59,17 @@ impl<R: FnMut() -> u64> Retry<R> {
         }
     }
 
+    /// Everything is as it should be: patience begins anew, and whoever is `busy` may be our own past.
+    pub(crate) fn was_served(&mut self) {
+        self.history.served = true;
+        self.trouble = None;
+        self.backoff.reset();
+    }
+
     /// A session that began at `since` ended.
     pub(crate) fn after_session(&mut self, ended: &Ended, since: Instant) -> Result<Next, Failure> {
         if since.elapsed() >= SERVED_AFTER {
-            self.history.served = true;
-            self.trouble = None;
-            self.backoff.reset();
+            self.was_served();
         }
         if ended.code == Some(4499) {
             self.history.too_slow += 1;

@@ -42,24 +42,29 @@ fn a_file_plays_in_real_time_and_begins_again() {
 fn a_publisher_and_a_receiver_outlive_their_node() {
     let node = Node::start();
     let address = node.address.clone();
-    let receiver = receiver(&node, "cam1", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("received.flv");
+    let receiver = receiver(&node, "cam1", &["-o", path.to_str().unwrap()]);
     let film = film(8);
     let (publisher, mut pipe) = publisher(&node, "cam1");
     let (first, second) = film.split_at(film.len() / 2);
     pipe.write_all(first).unwrap();
+    wait_for_bytes(&path, 10_000);
     drop(node);
     publisher.line("trying again");
     receiver.line("trying again");
     let _node = Node::at(&address, &[]);
-    publisher.line("again");
-    receiver.line("again");
+    receiver.line("*** again");
+    publisher.line("*** again");
     pipe.write_all(second).unwrap();
     drop(pipe);
-    assert_eq!(publisher.wait().code, Some(0));
-    let received = receiver.wait();
-    assert_eq!(received.code, Some(0), "{}", received.stderr);
-    assert_eq!(beginnings(&received.stdout), 2, "the second publication starts with its init");
-    assert!(received.stdout.ends_with(&film[film.len() - 1000..]), "and goes on to the end");
+    let published = publisher.wait();
+    assert_eq!(published.code, Some(0), "{}", published.stderr);
+    let ended = receiver.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let received = std::fs::read(&path).unwrap();
+    assert_eq!(beginnings(&received), 2, "the second publication starts with its init:\n{}", ended.stderr);
+    assert!(received.ends_with(&film[film.len() - 1000..]), "and goes on to the end");
 }
 
 #[test]

@@ -207,3 +207,12 @@ pub(crate) fn beginnings(bytes: &[u8]) -> usize {
         .filter(|window| window.starts_with(b"FLV\x01") && window.ends_with(&[0, 0, 0, 9]))
         .count()
 }
+
+/// Waits until the file has at least this many bytes.
+pub(crate) fn wait_for_bytes(path: &std::path::Path, bytes: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::metadata(path).map_or(0, |metadata| metadata.len()) < bytes {
+        assert!(Instant::now() < deadline, "{} has fewer than {bytes} bytes", path.display());
+        std::thread::yield_now();
+    }
+}
