@@ -1,6 +1,7 @@
 //! `relaycast edge` and `relaycast standalone`: one node, with different defaults.
 
 mod demo;
+mod files;
 mod flags;
 mod settings;
 
@@ -194,6 +195,7 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let readiness = Readiness::new();
     let listening = readiness.latch("listener");
     let node = config.node_id.clone();
+    files::raise_limit(config.sessions_max, config.handshakes_max);
 
     let edge =
         Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;

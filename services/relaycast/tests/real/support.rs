@@ -125,6 +125,13 @@ impl Drop for Relaycast {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(stderr) = self.stderr.take()
+            && !std::thread::panicking()
+        {
+            stderr.join().unwrap();
+            let said = self.said.lock().unwrap();
+            assert!(!said.contains(KEY), "the key was said:\n{said}");
+        }
     }
 }
 
