@@ -224,3 +224,12 @@ fn byte_streams() {
         assert!(steps.iter().all(|step| (*step - 1.0 / 15.0).abs() < 0.01), "{codec:?}: {steps:?}");
     }
 }
+
+#[test]
+fn byte_stream_that_comes_faster_than_it_plays_keeps_the_order_of_its_pictures() {
+    let output = joined(&remux(Container::H264, &encode(&[VIDEO], &[H264_B, &["-f", "h264"]])));
+    assert_eq!(complaints(&output, None), "");
+    let after = times(&output, "v:0", None);
+    assert_eq!(after.len(), PICTURES);
+    assert!(after.windows(2).all(|pair| pair[1] - pair[0] > 0.001), "{after:?}");
+}

@@ -71,9 +71,9 @@ fn transport_stream_that_gives_its_parameter_sets_only_once() {
     let (_, events) = scan(&once);
     let joins = joins(&events);
     assert_eq!(joins.len(), 4);
-    assert_eq!(joins[0].lead.len(), 2 * 188, "tables");
+    assert_eq!(joins[0].lead().len(), 2 * 188, "tables");
     for join in &joins[1..] {
-        assert_eq!(join.lead.len(), 3 * 188, "tables and parameter sets");
+        assert_eq!(join.lead().len(), 3 * 188, "tables and parameter sets");
         assert_eq!(complaints(&joined(&once, join), None), "");
     }
 }
@@ -127,9 +127,9 @@ fn byte_stream_of_h264_with_parameter_sets_only_once() {
     let once = with_sets_once(encode(&[VIDEO], &[H264, &["-f", "h264"]]));
     let joins = joins(&scan(&once).1);
     assert_eq!(joins.len(), 4);
-    assert!(joins[0].lead.is_empty(), "the access unit has its own");
+    assert!(joins[0].lead().is_empty(), "the access unit has its own");
     for join in &joins[1..] {
-        assert!(!join.lead.is_empty());
+        assert!(!join.lead().is_empty());
         assert_eq!(complaints(&joined(&once, join), Some("h264")), "");
     }
 }

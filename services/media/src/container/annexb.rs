@@ -29,7 +29,7 @@ impl Scan for AnnexB {
         let codec = self.codec;
         self.units.push(bytes, |found| match found {
             Found::Unit { at } => report.unit(at, None),
-            Found::Key { at, lead } => report.join(at, &lead),
+            Found::Key { at, init } => report.join(at, &init),
             Found::Sequence(nal) => report.tracks(video_track(codec, nal).into_iter().collect()),
         });
     }
@@ -52,8 +52,8 @@ pub(crate) fn video_track(codec: NalCodec, sps: &[u8]) -> Option<Track> {
 pub(crate) enum Found<'a> {
     /// An access unit starts here.
     Unit { at: u64 },
-    /// The access unit at this offset can be decoded without those before it, after `lead`.
-    Key { at: u64, lead: Bytes },
+    /// The access unit at this offset can be decoded without those before it, after `init`.
+    Key { at: u64, init: Bytes },
     /// A sequence parameter set that differs from the last.
     Sequence(&'a [u8]),
 }
@@ -119,12 +119,12 @@ impl State {
                 let at = self.begin(at, found);
                 self.phase = Phase::Picture;
                 if self.opening.is_key(random_access) && self.sets.are_complete() {
-                    let lead = if self.opening.brings_all_sets(self.codec) {
+                    let init = if self.opening.brings_all_sets(self.codec) {
                         Bytes::new()
                     } else {
                         self.sets.to_annexb().into()
                     };
-                    found(Found::Key { at, lead });
+                    found(Found::Key { at, init });
                 }
             }
             kind => {

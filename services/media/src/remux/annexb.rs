@@ -93,7 +93,7 @@ impl AnnexB {
         let frames = self.order.frames_until_shown(nal::units(bytes), picture.is_key);
         muxer.picture(VideoSample {
             time,
-            composition_offset: frames * self.clock.period(),
+            composition_offset: frames * self.clock.step(),
             is_key: picture.is_key,
             data: picture.data,
         });

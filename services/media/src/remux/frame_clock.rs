@@ -25,6 +25,7 @@ const CORRECTION: i64 = 16;
 #[derive(Debug)]
 pub(crate) struct FrameClock {
     period: i64,
+    step: i64,
     /// The stream told its rate. Otherwise it is measured.
     is_nominal: bool,
     /// Steps that the period was measured by, at most [`CORRECTION`].
@@ -38,6 +39,7 @@ impl FrameClock {
     pub(crate) fn new() -> Self {
         Self {
             period: TICKS_PER_SECOND / RATE_DEFAULT,
+            step: TICKS_PER_SECOND / RATE_DEFAULT,
             is_nominal: false,
             measured: 0,
             first_ms: None,
@@ -50,10 +52,12 @@ impl FrameClock {
     pub(crate) fn set_nominal(&mut self, period: Option<i64>) {
         self.is_nominal = period.is_some();
         self.period = period.unwrap_or(self.period);
+        self.step = self.period;
     }
 
-    pub(crate) const fn period(&self) -> i64 {
-        self.period
+    /// How long a picture lasts at the moment: while an error is made good, more or less than the stream told.
+    pub(crate) const fn step(&self) -> i64 {
+        self.step
     }
 
     /// The time of the next picture, which arrived at `now_ms`. Grows with each.
@@ -82,6 +86,7 @@ impl FrameClock {
         } else {
             expected
         };
+        self.step = if error > PAUSE_MIN { self.period } else { time - last };
         self.last = Some(time);
         time
     }

@@ -114,9 +114,4 @@ impl Remuxer {
                 Demuxer::AnnexB(annexb) => annexb.retained(),
             }
     }
-
-    /// The codec that keeps the stream from being remuxed at all.
-    pub fn unsupported(&self) -> Option<&str> {
-        None
-    }
 }

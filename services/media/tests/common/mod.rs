@@ -88,7 +88,7 @@ pub(crate) fn joins(events: &[Event]) -> Vec<Join> {
 
 /// What somebody gets who joins here.
 pub(crate) fn joined(stream: &[u8], join: &Join) -> Vec<u8> {
-    [&join.lead, &stream[join.at as usize..]].concat()
+    [&join.lead()[..], &stream[join.at as usize..]].concat()
 }
 
 /// Checks a stream of this container: the scanner recognises it and finds a join point for each of its key frames,

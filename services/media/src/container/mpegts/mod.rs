@@ -178,7 +178,7 @@ impl Program {
             picture.begin(at, packet.continuity, &self.init);
         }
         picture.push(payload, |found| match found {
-            Found::Key { at, lead } => report.join(at, &lead),
+            Found::Key { at, init, preamble } => report.join_with(at, &init, preamble),
             Found::Sequence(track) => update(&mut self.tracks, index, Some(track), report),
         });
     }

@@ -36,7 +36,7 @@ struct Start {
 /// What a [`Picture`] found.
 pub(crate) enum Found {
     /// A decoder may start at this offset.
-    Key { at: u64, lead: Bytes },
+    Key { at: u64, init: Bytes, preamble: Bytes },
     /// A parameter set told what the track is.
     Sequence(Track),
 }
@@ -76,8 +76,12 @@ impl Picture {
             NalKind::Slice { random_access } => {
                 *packets = 0;
                 if codec.is_first_slice(nal) && opening.is_key(random_access) && sets.are_complete() {
-                    let lead = start.lead(*pid, (!opening.brings_all_sets(*codec)).then_some(sets));
-                    found(Found::Key { at: start.at, lead });
+                    let preamble = if opening.brings_all_sets(*codec) {
+                        Bytes::new()
+                    } else {
+                        start.set_packets(*pid, sets)
+                    };
+                    found(Found::Key { at: start.at, init: start.init.clone(), preamble });
                 }
             }
             kind => {
@@ -99,23 +103,20 @@ impl Picture {
 }
 
 impl Start {
-    /// The tables, and the parameter sets if the access unit lacks them: streams that repeat them with each key
-    /// picture are the rule, and a decoder that starts at one without would show nothing.
-    fn lead(&self, pid: u16, sets: Option<&mut ParameterSets>) -> Bytes {
-        let Some(sets) = sets else {
-            return self.init.clone();
-        };
+    /// The parameter sets for an access unit that lacks them: streams that repeat them with each key picture are the
+    /// rule, and a decoder that starts at one without would show nothing.
+    fn set_packets(&self, pid: u16, sets: &mut ParameterSets) -> Bytes {
         // A PES packet of unknown length and without time: the sets belong to the picture that follows.
         let mut pes = vec![0, 0, 1, 0xe0, 0, 0, 0x80, 0, 0];
         pes.extend_from_slice(&sets.to_annexb());
-        let mut lead = self.init.to_vec();
+        let mut preamble = Vec::new();
         let packets = pes.chunks(PACKET_BYTES - 4);
         let mut continuity = self.continuity.wrapping_sub(packets.len() as u8);
         for (index, payload) in packets.enumerate() {
-            push_packet(&mut lead, pid, index == 0, continuity & 0xf, payload);
+            push_packet(&mut preamble, pid, index == 0, continuity & 0xf, payload);
             continuity = continuity.wrapping_add(1);
         }
-        lead.into()
+        preamble.into()
     }
 }
 
