@@ -21,6 +21,13 @@ pub struct Join {
     pub preamble: Bytes,
 }
 
+impl Join {
+    /// Everything that a decoder that has nothing yet gets before the byte at `at`.
+    pub fn lead(&self) -> Vec<u8> {
+        [self.init.as_ref(), self.preamble.as_ref()].concat()
+    }
+}
+
 /// What a scanner found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -173,7 +180,11 @@ impl Report {
     }
 
     pub(crate) fn join(&mut self, at: u64, init: &Bytes) {
-        self.events.push(Event::Join(Join { at, init: init.clone(), preamble: Bytes::new() }));
+        self.join_with(at, init, Bytes::new());
+    }
+
+    pub(crate) fn join_with(&mut self, at: u64, init: &Bytes, preamble: Bytes) {
+        self.events.push(Event::Join(Join { at, init: init.clone(), preamble }));
     }
 
     pub(crate) fn unit(&mut self, at: u64, time_ms: Option<u64>) {

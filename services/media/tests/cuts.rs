@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::LazyLock;
 
-use common::{AUDIO, H264_B, VIDEO, encode};
+use common::{AUDIO, H264_B, H264_OPEN, H265, VIDEO, cut, encode, sizes};
 use proptest::prelude::*;
 use relay_media::{Container, Event, Info, Scanner};
 
@@ -22,6 +22,10 @@ static STREAMS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         encode(&[VIDEO, AUDIO], &[short, &webm, &["-live", "1"]]),
         encode(&[VIDEO, AUDIO], &[H264_B, aac, short, &["-f", "matroska"]]),
         encode(&[VIDEO], &[&["-c:v", "mjpeg", "-f", "mjpeg"], short]),
+        encode(&[VIDEO, AUDIO], &[H264_B, aac, short, &["-f", "mpegts"]]),
+        encode(&[VIDEO, AUDIO], &[H265, aac, short, &["-f", "mpegts"]]),
+        encode(&[VIDEO], &[H264_OPEN, short, &["-f", "h264"]]),
+        encode(&[VIDEO], &[H265, short, &["-f", "hevc"]]),
     ]
 });
 
@@ -37,26 +41,8 @@ fn scan(forced: Option<Container>, pieces: &[&[u8]]) -> (Vec<Event>, Option<Info
     (events, scanner.info().cloned())
 }
 
-/// The stream in pieces of these sizes, over and over.
-fn cut<'a>(mut stream: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    for size in sizes.iter().cycle() {
-        if stream.is_empty() {
-            break;
-        }
-        let (piece, rest) = stream.split_at((*size).min(stream.len()));
-        pieces.push(piece);
-        stream = rest;
-    }
-    pieces
-}
-
 fn container() -> impl Strategy<Value = Option<Container>> {
     prop_oneof![Just(None), proptest::sample::select(&Container::ALL[..]).prop_map(Some)]
-}
-
-fn sizes() -> impl Strategy<Value = Vec<usize>> {
-    proptest::collection::vec(prop_oneof![1..20usize, 1..5_000usize], 1..20)
 }
 
 #[test]
@@ -71,7 +57,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cuts_change_nothing(which in 0..5usize, sizes in sizes()) {
+    fn cuts_change_nothing(which in 0..STREAMS.len(), sizes in sizes()) {
         let stream = &STREAMS[which];
         prop_assert_eq!(scan(None, &cut(stream, &sizes)), scan(None, &[stream]));
     }
@@ -79,7 +65,7 @@ proptest! {
     /// A wrong byte sends a scanner astray, yet the same way however the stream was cut.
     #[test]
     fn wrong_bytes_are_survived(
-        which in 0..5usize,
+        which in 0..STREAMS.len(),
         forced in container(),
         wrong in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         near_start in any::<bool>(),
@@ -95,7 +81,7 @@ proptest! {
 
     #[test]
     fn a_missing_piece_is_survived(
-        which in 0..5usize,
+        which in 0..STREAMS.len(),
         at in any::<prop::sample::Index>(),
         missing in 1..3_000usize,
         sizes in sizes(),

@@ -133,7 +133,7 @@ fn webm_with_key_frames_inside_of_clusters() {
     let stream = encode(&[&still], &[VP8, &["-f", "webm", "-live", "1"]]);
     check(&stream, Container::WebM, None);
     let joins = common::joins(&common::scan(&stream).1);
-    assert!(joins[2].lead.len() > joins[1].lead.len());
+    assert!(joins[2].preamble.len() > joins[1].preamble.len());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `relaycast edge` and `relaycast standalone`: one node, with different defaults.
 
 mod demo;
+mod files;
 mod flags;
 mod settings;
 
@@ -12,7 +13,8 @@ use prometheus::Registry;
 use relay_edge::Edge;
 use relay_lifecycle::admin::Admin;
 use relay_lifecycle::config::{
-    Effective, File, Origin, Resolved, Setting, Settings, Sources, from_environment, resolve, unknown_variables,
+    Effective, File, Origin, Resolved, Setting, Settings, Sources, from_environment, resolve,
+    unknown_variables,
 };
 use relay_lifecycle::drain::{self, Drain};
 use relay_lifecycle::readiness::Readiness;
@@ -113,8 +115,7 @@ impl Common {
         let variables = from_environment();
         let unknown = unknown_variables(variables.keys().map(String::as_str), &known_variables());
         let file = self.read_file()?;
-        let sources =
-            Sources { flags: flags.texts, variables, file: file.as_ref(), defaults: R::DEFAULTS };
+        let sources = Sources { flags: flags.texts, variables, file: file.as_ref(), defaults: R::DEFAULTS };
         let Resolved { settings, effective } = resolve::<NodeSettings>(&sources).map_err(Failure::usage)?;
         let log = settings.log();
         let admin_listen = settings.admin_listen;
@@ -140,7 +141,8 @@ impl Common {
     fn read_file(&self) -> Result<Option<File>, Failure> {
         let Some(path) = &self.config else { return Ok(None) };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format_args!("{name}: {error}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::usage(format_args!("{name}: {error}")))?;
         File::parse(&name, &text).map(Some).map_err(Failure::usage)
     }
 }
@@ -171,7 +173,9 @@ fn print(effective: &[Effective], unknown: &[String]) -> Result<(), Failure> {
         text.push_str(&format!("{line:<44}  # {origin}\n"));
     }
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io("standard output", &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("standard output", &error))
+        }
         _ => Ok(()),
     }
 }
@@ -191,14 +195,18 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let readiness = Readiness::new();
     let listening = readiness.latch("listener");
     let node = config.node_id.clone();
+    files::raise_limit(config.sessions_max, config.handshakes_max);
 
-    let edge = Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
-    let admin = Admin::bind(admin_listen, registry, readiness)
-        .await
-        .map_err(|error| Failure::io(format_args!("cannot listen on {admin_listen} (--admin-listen)"), &error))?;
+    let edge =
+        Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
+    let admin = Admin::bind(admin_listen, registry, readiness).await.map_err(|error| {
+        Failure::io(format_args!("cannot listen on {admin_listen} (--admin-listen)"), &error)
+    })?;
     let (trigger, drain) = drain::channel();
     let signals = drain::on_signals(trigger).map_err(|error| Failure::io("signals", &error))?;
 
+    // Bound is ready: from here on the system queues whoever connects.
+    listening.ready();
     let (listen, admin_listen) = (edge.local_addr(), admin.local_addr());
     info!(%listen, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
     greet(listen, admin_listen, demo);
@@ -208,7 +216,6 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     if demo == Demo::On {
         tasks.spawn(demo::run(reachable(listen), drain.clone()));
     }
-    listening.ready();
     run_until_drained(edge, drain, signals).await;
     tasks.shutdown().await;
     info!("ended");
@@ -233,7 +240,7 @@ fn greet(listen: SocketAddr, admin: SocketAddr, demo: Demo) {
     }
     let (listen, admin) = (reachable(listen), reachable(admin));
     let watch = match demo {
-        Demo::On => format!("http://{listen}/#demo/demo"),
+        Demo::On => format!("http://{listen}/#watch=demo&key=demo"),
         Demo::Off => format!("http://{listen}/"),
     };
     let text = format!(
@@ -269,7 +276,8 @@ mod tests {
             .collect();
         let file = File::parse("t", &text).unwrap();
         let again = resolve::<NodeSettings>(&Sources { file: Some(&file), ..Sources::default() }).unwrap();
-        let texts = |effective: Vec<Effective>| effective.into_iter().map(|setting| setting.text).collect::<Vec<_>>();
+        let texts =
+            |effective: Vec<Effective>| effective.into_iter().map(|setting| setting.text).collect::<Vec<_>>();
         assert_eq!(texts(again.effective), texts(resolved.effective));
     }
 }

@@ -1,6 +1,7 @@
 //! What holds of every stream, whatever its bytes.
 
-use relay_media::{Container, Event, Scanner};
+use relay_media::codec::{aac, av1, h264, h265, mp3, opus, vp9};
+use relay_media::{Container, Event, Fragment, Remuxer, Scanner};
 
 /// The last bytes of an input choose where the rest is cut, so that a real stream is a good seed as it is.
 const CUT_BYTES: usize = 4;
@@ -15,6 +16,49 @@ pub fn scan(forced: Option<Container>, data: &[u8]) {
         _ => None,
     });
     assert!(joins.is_sorted());
+}
+
+/// Remuxes a stream whole and in pieces: both give the same, made of whole boxes, and neither keeps more than it may.
+pub fn remux(container: Container, data: &[u8]) {
+    let (stream, sizes) = data.split_at(data.len().saturating_sub(CUT_BYTES));
+    let whole = fragments(container, std::iter::once(stream));
+    assert_eq!(whole, fragments(container, pieces(stream, sizes)));
+    for fragment in whole {
+        let mut rest = &fragment.bytes[..];
+        while !rest.is_empty() {
+            let size = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+            assert!(size >= 8, "a box of {size} bytes");
+            rest = &rest[size..];
+        }
+    }
+}
+
+fn fragments<'a>(container: Container, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Fragment> {
+    let mut remuxer = Remuxer::new(container).unwrap();
+    let mut fragments = Vec::new();
+    for piece in pieces {
+        remuxer.push(piece, 0, &mut fragments);
+        assert!(remuxer.retained() <= Remuxer::RETAINED_BYTES_MAX);
+    }
+    remuxer.finish(&mut fragments);
+    fragments
+}
+
+/// Gives the same bytes to every parser, and has every answer printed.
+pub fn codecs(data: &[u8]) {
+    if let Some(sps) = h264::Sps::parse(data) {
+        assert!(sps.codec().starts_with("avc1."));
+        let _ = h264::Slice::parse(data, &sps);
+    }
+    if let Some(sps) = h265::Sps::parse(data) {
+        assert!(sps.codec().starts_with("hvc1."));
+    }
+    let _ =
+        (h264::from_avcc(data), h264::recovery_point(data), h265::from_hvcc(data), h265::Pps::parse(data));
+    let config = aac::AudioSpecificConfig::parse(data);
+    let _ =
+        (config.map(|config| config.codec()), aac::AdtsHeader::parse(data), mp3::FrameHeader::parse(data));
+    let _ = (opus::packet_samples(data), av1::from_av1c(data), vp9::from_vpcc(data));
 }
 
 fn events<'a>(forced: Option<Container>, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Event> {

@@ -38,6 +38,8 @@ pub enum PictureOrder {
 /// What a sequence parameter set tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sps {
+    /// `seq_parameter_set_id`.
+    pub id: u32,
     /// Picture width in pixels, cropped.
     pub width: u32,
     /// Picture height in pixels, cropped.
@@ -73,7 +75,7 @@ impl Sps {
         }
         let mut r = BitReader::escaped(nal.get(1..)?);
         let [profile, constraints, level] = [r.bits(8)? as u8, r.bits(8)? as u8, r.bits(8)? as u8];
-        r.ue()?; // seq_parameter_set_id
+        let id = r.ue().filter(|&id| id <= 31)?;
         let mut chroma_format = 1;
         let mut bit_depth = (8, 8);
         let mut separate_planes = false;
@@ -126,6 +128,7 @@ impl Sps {
         let (width, height) = Some(sides)
             .filter(|&(w, h)| (1..=PICTURE_SIDE_MAX).contains(&w.min(h)) && w.max(h) <= PICTURE_SIDE_MAX)?;
         let mut sps = Self {
+            id,
             width,
             height,
             profile,

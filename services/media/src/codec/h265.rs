@@ -65,6 +65,8 @@ pub struct ProfileTierLevel {
 /// What a sequence parameter set tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sps {
+    /// `sps_seq_parameter_set_id`.
+    pub id: u32,
     /// Picture width in pixels, cropped.
     pub width: u32,
     /// Picture height in pixels, cropped.
@@ -97,7 +99,7 @@ impl Sps {
         let sub_layers = r.bits(3).filter(|&minus1| minus1 <= 6)? as u8 + 1;
         let nested = r.flag()?;
         let profile = parse_profile_tier_level(&mut r, u32::from(sub_layers))?;
-        r.ue()?; // sps_seq_parameter_set_id
+        let id = r.ue().filter(|&id| id <= 15)?;
         let chroma_format = r.ue().filter(|&idc| idc <= 3)? as u8;
         let separate_planes = chroma_format == 3 && r.flag()?;
         let (width, height) = (r.ue()?, r.ue()?);
@@ -124,6 +126,7 @@ impl Sps {
             r.ue()?; // sps_max_latency_increase_plus1
         }
         Some(Self {
+            id,
             width,
             height,
             profile,

@@ -8,6 +8,9 @@ pub mod av1;
 pub mod bits;
 pub mod h264;
 pub mod h265;
+pub mod mp3;
+pub(crate) mod nal;
+pub mod opus;
 pub mod vp9;
 
 /// Widest and highest picture taken at its word, in pixels: level 6.2 of both H.264 and H.265 ends below it, so

@@ -1,16 +1,19 @@
 //! One module per container, and how one is told from another.
 
+pub(crate) mod annexb;
 mod assembler;
 pub(crate) mod detect;
 mod flv;
 mod fmp4;
 mod mjpeg;
+pub(crate) mod mpegts;
 mod tracks;
 mod webm;
 
 use std::fmt::Debug;
 
 use crate::Container;
+use crate::codec::nal::NalCodec;
 use crate::scanner::Report;
 
 /// Implemented once per container. Keeps its own absolute offset, which starts at zero.
@@ -31,7 +34,9 @@ pub(crate) fn scan(container: Container) -> Option<Box<dyn Scan>> {
         Container::Fmp4 => Box::new(fmp4::Fmp4::default()),
         Container::WebM => Box::new(webm::WebM::default()),
         Container::Mjpeg => Box::new(mjpeg::Mjpeg::default()),
-        Container::MpegTs | Container::H264 | Container::H265 => return None,
+        Container::MpegTs => Box::new(mpegts::MpegTs::new()),
+        Container::H264 => Box::new(annexb::AnnexB::new(NalCodec::H264)),
+        Container::H265 => Box::new(annexb::AnnexB::new(NalCodec::H265)),
         Container::Opaque => return None,
     })
 }

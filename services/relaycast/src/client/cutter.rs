@@ -82,7 +82,7 @@ impl Cutter {
                 Event::Join(join) => {
                     self.mark(Mark { at: join.at, time_ms: None, join: true });
                     if self.resuming && join.at >= self.base {
-                        self.resume_at(join.at, [join.init, join.preamble].concat().into());
+                        self.resume_at(join.at, join.lead().into());
                     }
                 }
                 Event::Info => {}

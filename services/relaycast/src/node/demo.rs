@@ -66,11 +66,14 @@ pub(super) async fn run(node: SocketAddr, mut drain: Drain) {
                 if drain.phase() >= Phase::Draining {
                     return;
                 }
-                let reason = result.err().map_or_else(|| "ffmpeg ended".to_owned(), |failure| failure.to_string());
+                let reason =
+                    result.err().map_or_else(|| "ffmpeg ended".to_owned(), |failure| failure.to_string());
                 warn!(reason, "demo interrupted");
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                warn!("no demo: ffmpeg is not installed (Debian: apt install ffmpeg; macOS: brew install ffmpeg)");
+                warn!(
+                    "no demo: ffmpeg is not installed (Debian: apt install ffmpeg; macOS: brew install ffmpeg)"
+                );
                 return;
             }
             Err(error) => warn!(%error, "demo cannot start ffmpeg"),

@@ -165,7 +165,9 @@ impl<T: Choice> FromStr for Named<T> {
 
     fn from_str(text: &str) -> Result<Self, NotAChoice> {
         let found = T::NAMES.iter().find(|(name, _)| *name == text);
-        found.map(|(_, choice)| Self(*choice)).ok_or_else(|| NotAChoice(T::NAMES.iter().map(|(name, _)| *name).collect()))
+        found
+            .map(|(_, choice)| Self(*choice))
+            .ok_or_else(|| NotAChoice(T::NAMES.iter().map(|(name, _)| *name).collect()))
     }
 }
 

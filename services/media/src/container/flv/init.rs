@@ -23,6 +23,8 @@ pub(super) struct Init {
     script: Vec<u8>,
     metadata: Metadata,
     streams: Vec<Stream>,
+    /// The init as it is sent; empty until it is asked for, and after a change.
+    bytes: Bytes,
 }
 
 /// A track, and the bodies of the tags that set up its decoder.
@@ -43,6 +45,7 @@ impl Init {
 
     pub(super) fn set_metadata(&mut self, body: &[u8]) {
         if let Some(metadata) = Metadata::parse(body) {
+            self.bytes = Bytes::new();
             self.metadata = metadata;
             self.script = body.to_vec();
         }
@@ -61,6 +64,7 @@ impl Init {
             Some(stream) if stream.codec == packet.codec => {}
             Some(stream) => {
                 *stream = Stream::new(kind, packet);
+                self.bytes = Bytes::new();
                 is_news = true;
             }
             None => {
@@ -71,12 +75,16 @@ impl Init {
         let stream = &mut self.streams[index];
         match packet.role {
             Role::Config(at) => {
+                self.bytes = Bytes::new();
                 stream.config = body.to_vec();
                 stream.setup.clear();
                 stream.track = track_of_config(packet, body.get(at..).unwrap_or_default());
                 is_news = true;
             }
-            Role::Setup => stream.setup = body.to_vec(),
+            Role::Setup => {
+                self.bytes = Bytes::new();
+                stream.setup = body.to_vec();
+            }
             Role::Key | Role::Frame | Role::Other => {}
         }
         is_news
@@ -84,6 +92,7 @@ impl Init {
 
     /// Forgets a sequence header that was replaced by one too large to keep.
     pub(super) fn forget(&mut self, kind: Kind, packet: &Packet) {
+        self.bytes = Bytes::new();
         self.streams.retain(|stream| !stream.is_of(kind, packet));
     }
 
@@ -93,9 +102,16 @@ impl Init {
             || self.streams.iter().any(|stream| stream.is_of(kind, packet) && !stream.config.is_empty())
     }
 
-    /// Header, metadata and sequence headers, all timed as the tag that follows: a player may take the first
-    /// timestamp it sees for the start of the stream.
-    pub(super) fn lead(&self, time_ms: u32) -> Bytes {
+    /// Header, metadata and sequence headers. All are of time zero, so that the bytes are the same at every join point:
+    /// nothing that has a time of its own is among them.
+    pub(super) fn bytes(&mut self) -> &Bytes {
+        if self.bytes.is_empty() {
+            self.bytes = self.assemble();
+        }
+        &self.bytes
+    }
+
+    fn assemble(&self) -> Bytes {
         let bodies = || {
             let setup = self
                 .streams
@@ -104,13 +120,13 @@ impl Init {
             std::iter::once((Kind::Script, &self.script)).chain(setup).filter(|(_, body)| !body.is_empty())
         };
         let size = bodies().map(|(_, body)| tag::HEADER_BYTES + body.len() + 4).sum::<usize>();
-        let mut lead = BytesMut::with_capacity(FILE_HEADER_BYTES + 4 + size);
-        lead.put_slice(&self.header);
-        lead.put_u32(0);
+        let mut init = BytesMut::with_capacity(FILE_HEADER_BYTES + 4 + size);
+        init.put_slice(&self.header);
+        init.put_u32(0);
         for (kind, body) in bodies() {
-            tag::write(&mut lead, kind, time_ms, body);
+            tag::write(&mut init, kind, 0, body);
         }
-        lead.freeze()
+        init.freeze()
     }
 
     pub(super) fn tracks(&self) -> Vec<Track> {
@@ -125,7 +141,7 @@ impl Init {
 
     pub(super) fn retained(&self) -> usize {
         let streams = self.streams.iter().map(|stream| stream.config.len() + stream.setup.len());
-        self.script.len() + streams.sum::<usize>()
+        self.script.len() + streams.sum::<usize>() + self.bytes.len()
     }
 }
 

@@ -1,6 +1,6 @@
 //! FLV (FLV specification 10.1, annex E) with the codecs of Enhanced RTMP v2.
 //!
-//! A decoder joins at a video key frame, behind a lead of file header, metadata and the latest sequence
+//! A decoder joins at a video key frame, behind an init of file header, metadata and the latest sequence
 //! headers. Where there is no video, every audio tag will do.
 
 mod init;
@@ -141,13 +141,15 @@ impl Body {
             _ => false,
         };
         if joins && self.init.can_decode(header.kind, packet) {
-            report.join(at, &self.init.lead(header.time_ms));
+            report.join(at, self.init.bytes());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::{Container, Event, Join, Scanner};
 
@@ -171,21 +173,16 @@ mod tests {
     }
 
     #[test]
-    fn the_lead_is_timed_as_the_frame_and_holds_the_latest_sequence_headers() {
+    fn the_init_has_no_time_and_holds_the_latest_sequence_headers() {
         let video = |body: &[u8]| tag(Kind::Video, 0, body);
         let old = video(b"\x90hvc1old");
         let new = tag(Kind::Video, 40, b"\x90hvc1new");
         let audio = tag(Kind::Audio, 0, b"\x90OpusOpusHead\x01\x02");
         let key = tag(Kind::Video, 0x0123_4567, b"\x91hvc1\0\0\0frame");
         let stream = [HEADER, &old, &audio, &new, &key].concat();
-        let lead = [
-            HEADER,
-            &tag(Kind::Video, 0x0123_4567, b"\x90hvc1new"),
-            &tag(Kind::Audio, 0x0123_4567, b"\x90OpusOpusHead\x01\x02"),
-        ]
-        .concat();
+        let init = [HEADER, &tag(Kind::Video, 0, b"\x90hvc1new"), &audio].concat();
         let at = (stream.len() - key.len()) as u64;
-        assert_eq!(joins(&stream), [Join { at, lead: lead.into() }]);
+        assert_eq!(joins(&stream), [Join { at, init: init.into(), preamble: Bytes::new() }]);
     }
 
     #[test]

@@ -93,23 +93,19 @@ impl Packet {
     fn video(body: &[u8]) -> Option<Self> {
         let first = *body.first()?;
         if first & 0x80 != 0 {
-            let (mut packet, kind) = enhanced(body)?;
-            let key = first >> 4 & 7 == 1;
-            packet.role = match (kind, packet.role) {
-                (1 | 3, _) if key => Role::Key,
-                (1 | 3, _) => Role::Frame,
+            let enhanced = Enhanced::parse(body, 6)?;
+            let role = match enhanced.kind {
+                0 => Role::Config(enhanced.data_at),
+                // CodedFrames, and the same without a composition time.
+                1 | 3 => frame_role(first >> 4 & 7),
                 // MPEG2TSSequenceStart: AV1 configuration as in a transport stream.
-                (5, _) => Role::Setup,
-                (0, Role::Config(at)) => Role::Config(at),
+                5 => Role::Setup,
                 _ => Role::Other,
             };
-            return Some(packet);
+            // Key frames of the others bring what a decoder needs.
+            let needs_config = matches!(&enhanced.codec, b"avc1" | b"hvc1" | b"vvc1");
+            return Some(enhanced.packet(role, needs_config));
         }
-        let frame = match first >> 4 {
-            1 => Role::Key,
-            5 => Role::Other,
-            _ => Role::Frame,
-        };
         // Numbers 12 and 13 were never specified; encoders sent them before there was Enhanced RTMP.
         let (codec, needs_config) = match first & 0x0F {
             7 => (*b"avc1", true),
@@ -121,10 +117,10 @@ impl Packet {
             _ => (*b"fsv1", false),
         };
         let role = match body.get(1) {
-            Some(0) if needs_config => Role::Config(5),
-            Some(1) | None => frame,
-            Some(_) if needs_config => Role::Other,
-            Some(_) => frame,
+            _ if !needs_config => frame_role(first >> 4),
+            Some(0) => Role::Config(5),
+            Some(1) => frame_role(first >> 4),
+            _ => Role::Other,
         };
         Some(Self { codec, needs_config, track: 0, role, sound: 0 })
     }
@@ -132,16 +128,16 @@ impl Packet {
     fn audio(body: &[u8]) -> Option<Self> {
         let first = *body.first()?;
         if first >> 4 == 9 {
-            let (mut packet, kind) = enhanced(body)?;
-            packet.role = match (kind, packet.role) {
-                (1, _) => Role::Frame,
+            let enhanced = Enhanced::parse(body, 5)?;
+            let role = match enhanced.kind {
+                0 => Role::Config(enhanced.data_at),
+                1 => Role::Frame,
                 // MultichannelConfig.
-                (4, _) => Role::Setup,
-                (0, Role::Config(at)) => Role::Config(at),
+                4 => Role::Setup,
                 _ => Role::Other,
             };
-            packet.needs_config &= matches!(&packet.codec, b"mp4a" | b"Opus" | b"fLaC");
-            return Some(packet);
+            let needs_config = matches!(&enhanced.codec, b"mp4a" | b"Opus" | b"fLaC");
+            return Some(enhanced.packet(role, needs_config));
         }
         let codec = match first >> 4 {
             10 => *b"mp4a",
@@ -159,43 +155,55 @@ impl Packet {
     }
 }
 
-/// Reads to the start of the first track's data, and gives the packet type with it.
-fn enhanced(body: &[u8]) -> Option<(Packet, u8)> {
-    const MULTITRACK_AUDIO: u8 = 5;
-    const MULTITRACK_VIDEO: u8 = 6;
-    const MOD_EX: u8 = 7;
-    let video = body.first()? & 0x80 != 0;
-    let multitrack = if video { MULTITRACK_VIDEO } else { MULTITRACK_AUDIO };
-    let mut kind = body.first()? & 0x0F;
-    let mut at = 1;
-    while kind == MOD_EX {
-        let size = match usize::from(*body.get(at)?) + 1 {
-            256 => {
-                let &[high, low] = body.get(at + 1..)?.first_chunk()?;
+/// By the frame type: 5 is a command to the player.
+fn frame_role(frame_type: u8) -> Role {
+    match frame_type {
+        1 => Role::Key,
+        5 => Role::Other,
+        _ => Role::Frame,
+    }
+}
+
+/// What precedes the data of the first track in a tag of Enhanced RTMP.
+#[derive(Debug, Clone, Copy)]
+struct Enhanced {
+    /// Packet type, which counts differently for audio and video.
+    kind: u8,
+    codec: [u8; 4],
+    track: u8,
+    data_at: usize,
+}
+
+impl Enhanced {
+    /// `multitrack` is the packet type that says that there are several tracks.
+    fn parse(body: &[u8], multitrack: u8) -> Option<Self> {
+        /// Modifiers precede the packet type, each of them behind its size.
+        const MOD_EX: u8 = 7;
+        let mut kind = body.first()? & 0x0F;
+        let mut at = 1;
+        while kind == MOD_EX {
+            let mut size = usize::from(*body.get(at)?) + 1;
+            at += 1;
+            if size == 256 {
+                size = usize::from(u16::from_be_bytes(*body.get(at..)?.first_chunk()?)) + 1;
                 at += 2;
-                usize::from(u16::from_be_bytes([high, low])) + 1
             }
-            size => size,
-        };
-        at += 1 + size;
-        kind = body.get(at)? & 0x0F;
-        at += 1;
-    }
-    let four = |at: usize| body.get(at..)?.first_chunk::<4>().copied();
-    let mut codec = [0; 4];
-    let mut track = 0;
-    if kind == multitrack {
+            kind = body.get(at + size)? & 0x0F;
+            at += size + 1;
+        }
+        let codec_at = |at: usize| body.get(at..)?.first_chunk::<4>().copied();
+        if kind != multitrack {
+            return Some(Self { kind, codec: codec_at(at)?, track: 0, data_at: at + 4 });
+        }
         let layout = *body.get(at)?;
-        kind = layout & 0x0F;
-        // 0: one track; 1: many, of one codec; 2: many, each with its codec. The codec is at the same place.
-        codec = four(at + 1)?;
-        track = *body.get(at + 5)?;
-        at += if layout >> 4 == 0 { 6 } else { 9 };
-    } else if !(video && kind == 4 && body.len() < at + 4) {
-        codec = four(at)?;
-        at += 4;
+        // 0: one track; 1: many, of one codec; 2: many, each with its codec. With many, each has its size, too.
+        let data_at = at + if layout >> 4 == 0 { 6 } else { 9 };
+        Some(Self { kind: layout & 0x0F, codec: codec_at(at + 1)?, track: *body.get(at + 5)?, data_at })
     }
-    Some((Packet { codec, needs_config: true, track, role: Role::Config(at), sound: 0 }, kind))
+
+    fn packet(self, role: Role, needs_config: bool) -> Packet {
+        Packet { codec: self.codec, needs_config, track: self.track, role, sound: 0 }
+    }
 }
 
 /// Appends a tag and the size that follows it.

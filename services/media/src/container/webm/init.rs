@@ -42,7 +42,7 @@ impl Init {
         Self { bytes: Bytes::copy_from_slice(header), timestamp_scale: TIMESTAMP_SCALE, tracks: None }
     }
 
-    /// The segment never has a known size in the lead: what follows is live.
+    /// The segment never has a known size here: what follows is live.
     pub(super) fn segment(&mut self) {
         self.append(&id::SEGMENT.to_be_bytes());
         self.append(&UNKNOWN_SIZE);
@@ -67,29 +67,28 @@ impl Init {
         }
     }
 
-    pub(super) fn lead(&self) -> Bytes {
-        self.bytes.clone()
-    }
-
-    /// The lead for a place in the middle of a cluster: init, and a cluster of the same time without end.
-    pub(super) fn lead_into_cluster(&self, timestamp: u64) -> Bytes {
-        let mut lead = BytesMut::with_capacity(self.bytes.len() + 22);
-        lead.put_slice(&self.bytes);
-        lead.put_u32(id::CLUSTER);
-        lead.put_slice(&UNKNOWN_SIZE);
-        lead.put_slice(&[id::TIMESTAMP as u8, 0x88]);
-        lead.put_u64(timestamp);
-        lead.freeze()
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     pub(super) fn retained(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Happens a few times per stream; the leads share the bytes afterwards.
+    /// Happens a few times per stream; the join points share the bytes afterwards.
     fn append(&mut self, more: &[u8]) {
         self.bytes = [&self.bytes, more].concat().into();
     }
+}
+
+/// The start of a cluster without end: what must stand before a block in the middle of one.
+pub(super) fn cluster_start(timestamp: u64) -> Bytes {
+    let mut start = BytesMut::with_capacity(22);
+    start.put_u32(id::CLUSTER);
+    start.put_slice(&UNKNOWN_SIZE);
+    start.put_slice(&[id::TIMESTAMP as u8, 0x88]);
+    start.put_u64(timestamp);
+    start.freeze()
 }
 
 impl Tracks {

@@ -1,7 +1,7 @@
 //! WebM and Matroska (RFC 8794 and RFC 9559).
 //!
 //! A decoder joins at a cluster whose first picture is a key frame, behind the header, the tracks, and the start
-//! of a segment without end. When a key frame lies further inside a cluster, the lead ends with the start of a cluster
+//! of a segment without end. When a key frame lies further inside a cluster, the preamble is the start of a cluster
 //! of the same time.
 //!
 //! Segments, clusters and block groups are entered, everything else is read or passed over as a whole. Ids are
@@ -180,7 +180,7 @@ impl Segment {
         if let Some(init) = &self.init
             && init.tracks.as_ref().is_some_and(|tracks| tracks.video.is_none())
         {
-            report.join(at, &init.lead());
+            report.join(at, init.bytes());
         }
     }
 
@@ -222,8 +222,8 @@ impl Segment {
         }
         let first = !std::mem::replace(&mut cluster.has_video, true);
         match (key, first) {
-            (true, true) => report.join(cluster.at, &init.lead()),
-            (true, false) => report.join(at, &init.lead_into_cluster(start)),
+            (true, true) => report.join(cluster.at, init.bytes()),
+            (true, false) => report.join_with(at, init.bytes(), init::cluster_start(start)),
             (false, _) => {}
         }
     }
@@ -301,12 +301,12 @@ mod tests {
         (joins, times)
     }
 
-    fn lead(tracks: &[u8]) -> Vec<u8> {
+    fn init(tracks: &[u8]) -> Vec<u8> {
         [&header(), &SEGMENT[..], &[1, 255, 255, 255, 255, 255, 255, 255], tracks].concat()
     }
 
     #[test]
-    fn the_segment_of_a_file_goes_on_without_end_in_the_lead() {
+    fn the_segment_of_a_file_goes_on_without_end_in_the_init() {
         let tracks = tracks(&[2, 1]);
         let void = element(&[0xEC], &[0; 9]);
         let first = cluster(1, &[simple(1, 0, KEY), simple(2, 0, KEY), simple(2, 40, 0)]);
@@ -315,7 +315,7 @@ mod tests {
         let stream = [header(), segment].concat();
         let at = (stream.len() - first.len() - second.len()) as u64;
         let (joins, times) = scan(&stream);
-        assert_eq!(joins, [Join { at, lead: lead(&tracks).into() }]);
+        assert_eq!(joins, [Join { at, init: init(&tracks).into(), preamble: bytes::Bytes::new() }]);
         assert_eq!(times, [1, 1, 1, 41, 80, 80, 79].map(Some));
     }
 
@@ -324,29 +324,29 @@ mod tests {
         let tracks = tracks(&[2, 1]);
         let refers = element(&[0xFB], &[1]);
         let blocks = [group(2, 0, &refers), group(2, 40, &[]), simple(1, 50, KEY), simple(2, 80, KEY)];
-        let stream = [lead(&tracks), cluster(7, &blocks)].concat();
+        let stream = [init(&tracks), cluster(7, &blocks)].concat();
         let after = |blocks: &[Vec<u8>]| (stream.len() - blocks.concat().len()) as u64;
         let start =
             [&CLUSTER[..], &[1, 255, 255, 255, 255, 255, 255, 255, 0xE7, 0x88, 0, 0, 0, 0, 0, 0, 0, 7]];
-        let lead = [lead(&tracks), start.concat()].concat();
+        let join = |at| Join { at, init: init(&tracks).into(), preamble: start.concat().into() };
         let (joins, _) = scan(&stream);
-        assert_eq!(joins[0], Join { at: after(&blocks[1..]), lead: lead.clone().into() });
-        assert_eq!(joins[1], Join { at: after(&blocks[3..]), lead: lead.into() });
+        assert_eq!(joins[0], join(after(&blocks[1..])));
+        assert_eq!(joins[1], join(after(&blocks[3..])));
     }
 
     #[test]
     fn without_video_every_cluster_will_do() {
         let clusters = [cluster(1, &[simple(1, 0, KEY)]), cluster(2, &[simple(1, 0, 0)])];
-        let (joins, _) = scan(&[lead(&tracks(&[2])), clusters.concat()].concat());
+        let (joins, _) = scan(&[init(&tracks(&[2])), clusters.concat()].concat());
         assert_eq!(joins.len(), 2);
     }
 
     #[test]
     fn an_encoder_that_starts_over_brings_its_own_init() {
-        let old = [lead(&tracks(&[2, 1])), cluster(1, &[simple(2, 0, KEY)])].concat();
-        let new = [lead(&tracks(&[1])), cluster(1, &[simple(1, 0, KEY)])].concat();
+        let old = [init(&tracks(&[2, 1])), cluster(1, &[simple(2, 0, KEY)])].concat();
+        let new = [init(&tracks(&[1])), cluster(1, &[simple(1, 0, KEY)])].concat();
         let (joins, _) = scan(&[old, new].concat());
-        assert_eq!(joins[0].lead, lead(&tracks(&[2, 1])));
-        assert_eq!(joins[1].lead, lead(&tracks(&[1])));
+        assert_eq!(joins[0].init, init(&tracks(&[2, 1])));
+        assert_eq!(joins[1].init, init(&tracks(&[1])));
     }
 }

@@ -1,0 +1,8 @@
+//! The remuxer, given FLV.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use relay_media::Container;
+
+fuzz_target!(|data: &[u8]| relay_media_fuzz::remux(Container::Flv, data));

@@ -1,0 +1,8 @@
+//! The scanner, given transport streams.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use relay_media::Container;
+
+fuzz_target!(|data: &[u8]| relay_media_fuzz::scan(Some(Container::MpegTs), data));
