@@ -88,7 +88,8 @@ type Ask = (OnUpgrade, Result<Target, Refused>);
 fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>) {
     let path = request.uri().path();
     let asked = request.uri().path_and_query().map_or(path, |whole| whole.as_str()).parse::<Target>();
-    if asked != Err(ParseTargetError::Shape) && !is_own_path(path) {
+    let is_own = asked.is_err() && is_own_path(path);
+    if asked != Err(ParseTargetError::Shape) && !is_own {
         let ask =
             asked.map_err(Refused::from).and_then(|target| check_origin(node, request.headers(), target));
         return websocket(node, request, ask);
@@ -105,7 +106,8 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
     (answer, None)
 }
 
-/// Paths of three segments that are no channel's: none of them ends in a kind.
+/// Paths that are no stream's, whatever their segments, unless they are whole and valid targets: `v1` and `page` are
+/// names of channels like any other.
 fn is_own_path(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/page/")
 }

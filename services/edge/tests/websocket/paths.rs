@@ -87,3 +87,15 @@ async fn letters_of_both_cases_digits_and_two_signs_up_to_128_of_them() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_channel_may_be_called_like_a_path_of_the_node() {
+    let node = Node::start(Config::default()).await;
+    for channel in ["v1", "page"] {
+        let _publisher = node.publish(&format!("/{channel}/secret/publish"), channel.as_bytes()).await;
+        let mut receiver = node.open(&format!("/{channel}/secret/receive")).await;
+        assert_eq!(receiver.chunk().await, channel.as_bytes());
+    }
+    let answer = node.connect().await.ask("GET /v1/channels/cam HTTP/1.1\r\nHost: x\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
