@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_proto::websocket::{Close, ParseTargetError, Target};
 use tokio::net::TcpStream;
@@ -138,6 +138,10 @@ fn websocket(
         node.metrics.handshakes_refused.with_label_values(&[Refusal::Malformed.name()]).inc();
         (text(StatusCode::BAD_REQUEST, why), None)
     };
+    // RFC 6455, section 4.1: at least HTTP/1.1. What is older has no upgrade, so nothing would follow the answer.
+    if request.version() < Version::HTTP_11 {
+        return malformed("a websocket takes HTTP/1.1\n");
+    }
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return malformed("the Connection header does not name Upgrade\n");
     }

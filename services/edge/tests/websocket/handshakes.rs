@@ -145,6 +145,16 @@ async fn a_handshake_that_does_not_ask_for_an_upgrade_of_the_connection_is_refus
 }
 
 #[tokio::test]
+async fn http_1_0_cannot_be_upgraded() {
+    let node = Node::start(Config::default()).await;
+    let mut client = node.connect().await;
+    client.write(format!("GET /cam/secret/receive HTTP/1.0\r\n{HANDSHAKE_HEADERS}\r\n")).await;
+    let answer = client.everything().await;
+    assert!(answer.starts_with("HTTP/1.0 400 ") || answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+    until_refused(&node, "malformed", 1).await;
+}
+
+#[tokio::test]
 async fn who_leaves_in_the_middle_of_a_request_is_counted_as_lost() {
     let node = Node::start(Config::default()).await;
     let mut client = node.connect().await;
