@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -38,7 +39,9 @@ type Answer = Response<Full<Bytes>>;
 /// Serves HTTP on a connection until it ends or becomes a websocket.
 pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
     let upgrade = Mutex::new(None);
+    let answered = AtomicBool::new(false);
     let service = service_fn(async |mut request| {
+        answered.store(true, Ordering::Relaxed);
         let (answer, asked) = answer(node, &mut request);
         *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok::<_, Infallible>(answer)
@@ -53,6 +56,8 @@ pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -
     // Boxed: the state of an HTTP connection is large, and a session that may last for days must not carry it along.
     match timeout(HTTP_LIFETIME, Box::pin(connection)).await {
         Ok(Ok(())) => {}
+        // Kept by a browser for the request after the last: nobody was slow.
+        Ok(Err(error)) if error.is_timeout() && answered.load(Ordering::Relaxed) => return None,
         Ok(Err(error)) => {
             count_refusal(node, &error);
             return None;

@@ -166,6 +166,19 @@ async fn who_leaves_in_the_middle_of_a_request_is_counted_as_lost() {
 }
 
 #[tokio::test]
+async fn a_browser_that_keeps_its_connection_after_an_answer_was_not_slow() {
+    let node = Node::start(Config { handshake_timeout: SHORT, ..Config::default() }).await;
+    let mut browser = node.connect().await;
+    for _ in 0..2 {
+        browser.write("GET /v1/channels HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(browser.answer().await.starts_with("HTTP/1.1 200 "));
+    }
+    browser.everything().await;
+    node.until("relaycast_connections", |open| open == 0.0).await;
+    assert_eq!(node.metric("relaycast_handshakes_refused_total", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn where_handshakes_are_at_their_bound_the_next_one_waits_for_its_turn() {
     let handshakes_max = 2;
     let node = Node::start(Config { handshakes_max, ..Config::default() }).await;
