@@ -43,6 +43,7 @@ pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -
     let service = service_fn(async |mut request| {
         answered.store(true, Ordering::Relaxed);
         let (answer, asked) = answer(node, &mut request);
+        let answer = if node.is_leaving() { with_close(answer) } else { answer };
         *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok::<_, Infallible>(answer)
     });
@@ -190,6 +191,15 @@ fn text(status: StatusCode, body: &'static str) -> Answer {
 fn json(body: Vec<u8>) -> Answer {
     let answer = with(Response::new(Full::from(body)), header::CONTENT_TYPE, "application/json");
     with(answer, header::CACHE_CONTROL, "no-store")
+}
+
+/// The last answer on its connection. One that becomes a websocket says already what becomes of the connection.
+fn with_close(answer: Answer) -> Answer {
+    if answer.headers().contains_key(header::CONNECTION) {
+        answer
+    } else {
+        with(answer, header::CONNECTION, "close")
+    }
 }
 
 pub(crate) fn with(mut answer: Answer, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Answer {

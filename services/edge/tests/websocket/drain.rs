@@ -80,6 +80,21 @@ async fn who_comes_during_the_drain_is_sent_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_page_that_polls_does_not_hold_up_the_drain() {
+    let node = Node::start(config()).await;
+    let mut page = node.connect().await;
+    for _ in 0..2 {
+        page.write("GET /v1/channels HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(page.answer().await.starts_with("HTTP/1.1 200 "));
+    }
+    node.trigger.advance();
+    until_leaving(&node).await;
+    page.write("GET /v1/channels HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(page.everything().await.starts_with("HTTP/1.1 200 "), "answered, and then closed");
+    node.ended().await;
+}
+
+#[tokio::test]
 async fn at_the_deadline_the_node_leaves_whoever_is_still_there() {
     let drain_deadline = Duration::from_millis(300);
     let node = Node::start(Config { drain_deadline, ..Config::default() }).await;
