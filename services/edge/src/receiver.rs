@@ -36,6 +36,7 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, target: &
         epoch: Epoch::NONE,
         notices: Notices { wanted: target.options.notices, node: Arc::clone(&session.node) },
         next_stats: Instant::now() + STATS_INTERVAL,
+        clear_cache: target.kind == Kind::ReceiveClearCache,
         batch: Vec::new(),
     };
     match receiver.receive(session).await {
@@ -52,6 +53,8 @@ struct Receiver<'a> {
     epoch: Epoch,
     notices: Notices,
     next_stats: Instant,
+    /// Still to be done; once, whatever the number of publications that are followed.
+    clear_cache: bool,
     /// Reused by every turn of catching up.
     batch: Vec<Bytes>,
 }
@@ -146,7 +149,6 @@ impl Receiver<'_> {
     ) -> Result<End, Ended> {
         let following = Follower::attach(feed, &session.outlet, start);
         let mut skips = Skips::default();
-        let mut clear_cache = self.target.kind == Kind::ReceiveClearCache;
         let mut blocked = false;
         let mut more = true;
         loop {
@@ -159,9 +161,9 @@ impl Receiver<'_> {
                     Pumped::Over => return Err(Ended::ConnectionLost),
                     Pumped::Waiting | Pumped::More | Pumped::Blocked => {}
                 }
-                if clear_cache && !following.is_joining() {
+                if self.clear_cache && !following.is_joining() {
                     feed.ring().clear_cache();
-                    clear_cache = false;
+                    self.clear_cache = false;
                 }
                 let new = skips.note(following.skips(), Instant::now());
                 session.node.metrics.skips.inc_by(new);

@@ -125,6 +125,23 @@ async fn the_tail_of_an_opaque_stream_can_be_cleared() {
 }
 
 #[tokio::test]
+async fn the_cache_is_cleared_once_and_not_with_each_publication_that_follows() {
+    let node = Node::start(Config::default()).await;
+    let publisher = node.publish("/cam/secret/publish", &[flv_init(1), flv_key(1)].concat()).await;
+    let mut clearing = node.open("/cam/secret/receive-clear-cache").await;
+    let first = [flv_init(1), flv_key(1)].concat();
+    assert_eq!(bytes(&mut clearing, first.len()).await, first);
+    drop(publisher);
+    node.until("relaycast_publications", |live| live == 0.0).await;
+
+    let second = [flv_init(2), flv_key(2)].concat();
+    let _again = node.publish("/cam/secret/publish", &second).await;
+    assert_eq!(bytes(&mut clearing, second.len()).await, second);
+    let mut late = node.open("/cam/secret/receive").await;
+    assert_eq!(bytes(&mut late, second.len()).await, second);
+}
+
+#[tokio::test]
 async fn a_receiver_joins_in_the_middle_of_a_chunk() {
     let node = Node::start(Config::default()).await;
     let stream = [picture(1), picture(2), picture(3)].concat();
