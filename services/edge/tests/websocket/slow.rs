@@ -137,6 +137,36 @@ async fn after_a_skip_a_receiver_with_notices_is_told_and_starts_with_the_init()
 }
 
 #[tokio::test]
+async fn a_receiver_of_an_opaque_stream_that_fell_out_goes_on_with_the_newest_bytes() {
+    let node = Node::start(Config { cache_bytes: 512 << 10, ..Config::default() }).await;
+    let mut slow = node.connect_narrow().await.upgrade("/cam/secret/receive").await;
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == 1.0).await;
+    let mut publisher = node.open("/cam/secret/publish").await;
+    for number in 0..FLOOD_CHUNKS {
+        publisher.send(&numbered(number, CHUNK_BYTES)).await;
+    }
+    until_received(&node, FLOOD_CHUNKS).await;
+    // What was on its way when the socket was full comes in order and without a hole.
+    let mut next = 0;
+    while node.metric("relaycast_skips_total", &[]) == 0.0 {
+        assert_eq!(number(&next_chunk(&mut slow).await, 0), next);
+        next += 1;
+    }
+    // With the whole ring ahead of it, and not at its oldest end, where it would fall out again with the next chunk.
+    for number in FLOOD_CHUNKS..FLOOD_CHUNKS + 3 {
+        publisher.send(&numbered(number, CHUNK_BYTES)).await;
+    }
+    let mut last = number(&next_chunk(&mut slow).await, 0);
+    while last == next {
+        next += 1;
+        last = number(&next_chunk(&mut slow).await, 0);
+    }
+    assert_eq!(last, FLOOD_CHUNKS);
+    assert_eq!(number(&next_chunk(&mut slow).await, 0), FLOOD_CHUNKS + 1);
+    assert_eq!(node.metric("relaycast_skips_total", &[]), 1.0);
+}
+
+#[tokio::test]
 async fn a_receiver_that_skips_again_and_again_is_closed() {
     let node = Node::start(Config { cache_bytes: 512 << 10, skips_max: 1, ..Config::default() }).await;
     let mut slow = node.connect_narrow().await.upgrade("/cam/secret/receive").await;
