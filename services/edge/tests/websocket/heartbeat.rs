@@ -94,3 +94,20 @@ async fn a_viewer_that_only_knows_the_letter_is_not_cut() {
     let _publisher = node.publish("/cam/secret/publish", b"first").await;
     assert_eq!(viewer.next().await, Seen::Chunk(b"first".to_vec()));
 }
+
+#[tokio::test]
+async fn a_publisher_whose_chunk_is_on_its_way_for_long_is_not_cut() {
+    let node = Node::start(config()).await;
+    let receiver = node.wait_for("/cam/secret/receive").await.stay();
+    let mut publisher = node.open_raw("/cam/secret/publish").await;
+    publisher.write(header(FIN | BINARY, MANY)).await;
+    // Within a frame there is no place for an answer to a ping.
+    for _ in 0..MANY {
+        while publisher.frame().await.expect("not cut").0 != PING {}
+        publisher.write(b"x").await;
+    }
+    publisher.send(FIN | 8, &1000u16.to_be_bytes()).await;
+    let (chunks, _, close) = receiver.ended().await;
+    assert_eq!(chunks.len(), 1);
+    assert_eq!(close, Some((1000, "publisher_ended".into())));
+}

@@ -92,6 +92,21 @@ async fn a_publisher_that_answers_pings_and_sends_no_media_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_publisher_in_the_middle_of_a_long_chunk_keeps_the_channel() {
+    let challenge_timeout = Duration::from_secs(10);
+    let node = Node::start(Config { challenge_timeout, ..config(PublisherPolicy::TakeoverIfStalled) }).await;
+    let mut slow = node.open_raw("/cam/secret/publish").await;
+    let chunk = frame(FIN | BINARY, &[7; 100]);
+    slow.write(&chunk[..50]).await;
+    node.until("relaycast_publications", |live| live == 1.0).await;
+    let second = node.open("/cam/secret/publish").await.stay();
+    // The ping that the second publisher caused; what the first can answer in the middle of a frame is more of it.
+    while slow.frame().await.unwrap().0 != PING {}
+    slow.write(&chunk[50..60]).await;
+    second.was_refused(BUSY, 4409).await;
+}
+
+#[tokio::test]
 async fn a_publisher_without_media_is_closed_when_that_is_configured() {
     let publisher_media_timeout = Some(Duration::from_millis(150));
     let node = Node::start(Config { publisher_media_timeout, ..Config::default() }).await;
