@@ -141,7 +141,7 @@ impl Session {
         if let Ended::Close(close) = ended {
             self.outlet.close(close);
             // Whoever does not take the close frame in time has its connection dropped.
-            let _ = timeout(CLOSE_TIMEOUT, async {
+            let _ = timeout(CLOSE_TIMEOUT.min(self.node.config.write_timeout), async {
                 self.outlet.flushed().await;
                 self.outlet.shut();
                 self.inbound.drain().await;
