@@ -33,7 +33,8 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, target: &
         target,
         channel,
         stage: channel.stage(),
-        epoch: Epoch::NONE,
+        epoch: channel.missed(),
+        served: false,
         notices: Notices { wanted: target.options.notices, node: Arc::clone(&session.node) },
         next_stats: Instant::now() + STATS_INTERVAL,
         clear_cache: target.kind == Kind::ReceiveClearCache,
@@ -49,8 +50,10 @@ struct Receiver<'a> {
     target: &'a Target,
     channel: &'a Arc<Channel>,
     stage: watch::Receiver<Stage>,
-    /// The publication that is or was followed.
+    /// The publication that is or was followed, or the last one that was over before this receiver came.
     epoch: Epoch,
+    /// Whether one was followed.
+    served: bool,
     notices: Notices,
     next_stats: Instant,
     /// Still to be done; once, whatever the number of publications that are followed.
@@ -69,6 +72,7 @@ impl Receiver<'_> {
                 return Err(Close::WrongKey.into());
             }
             self.epoch = live.feed.epoch();
+            self.served = true;
             let end = match self.target.options.form {
                 Form::Published => self.follow(session, &live.feed, start).await?,
                 Form::Fmp4 => match self.as_fmp4(session, &live.feed).await? {
@@ -98,18 +102,20 @@ impl Receiver<'_> {
 
     /// Waits for the next publication. A receiver that followed one before waits no longer than the grace period.
     async fn publication(&mut self, session: &mut Session) -> Result<Live, Ended> {
-        let served = self.epoch > Epoch::NONE;
-        let mut held_until = served.then(|| Instant::now() + session.node.config.grace);
+        let mut held_until = self.served.then(|| Instant::now() + session.node.config.grace);
         loop {
-            match &*self.stage.borrow_and_update() {
-                Stage::Live(live) if live.feed.epoch() > self.epoch => return Ok(live.clone()),
-                Stage::Held(until) if served => {
-                    held_until = Some(*until);
-                    let grace_ms = until.saturating_duration_since(Instant::now()).as_millis();
-                    let grace_ms = u64::try_from(grace_ms).unwrap_or(u64::MAX);
-                    self.notices.send(session, || Notice::Held { grace_ms });
-                }
-                _ => {}
+            // Before the question, so that no change is missed after it.
+            let stage = self.stage.borrow_and_update().clone();
+            if let Some(live) = self.channel.publication_after(self.epoch) {
+                return Ok(live);
+            }
+            if let Stage::Held(until) = stage
+                && self.served
+            {
+                held_until = Some(until);
+                let grace_ms = until.saturating_duration_since(Instant::now()).as_millis();
+                let grace_ms = u64::try_from(grace_ms).unwrap_or(u64::MAX);
+                self.notices.send(session, || Notice::Held { grace_ms });
             }
             tokio::select! {
                 biased;

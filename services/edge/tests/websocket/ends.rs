@@ -41,6 +41,28 @@ async fn after_a_clean_end_a_receiver_gets_what_is_left_and_is_closed() {
 }
 
 #[tokio::test]
+async fn a_publication_that_is_over_at_once_reaches_who_waited_for_it() {
+    let node = Node::start(Config::default()).await;
+    let mut receiver = node.wait_for("/cam/secret/receive").await;
+    let mut probe = node.wait_for("/cam/secret/probe").await;
+    let mut stranger = node.wait_for("/cam/other/receive").await;
+    let mut publisher = node.connect().await;
+    let request = format!("GET /cam/secret/publish HTTP/1.1\r\n{HANDSHAKE_HEADERS}\r\n");
+    let frames = [
+        frame(FIN | BINARY, b"one"),
+        frame(FIN | BINARY, b"two"),
+        frame(FIN | CLOSE, &1000_u16.to_be_bytes()),
+    ];
+    // In one piece, so that the node can read all of it in one go.
+    publisher.write([request.into_bytes(), frames.concat()].concat()).await;
+    assert_eq!(receiver.chunk().await, b"one");
+    assert_eq!(receiver.chunk().await, b"two");
+    assert_eq!(receiver.next().await, ended());
+    assert_eq!(probe.chunk().await, b"one");
+    stranger.is_refused("ERROR: Invalid streaming key", 4403).await;
+}
+
+#[tokio::test]
 async fn who_comes_after_the_end_gets_nothing_of_what_was() {
     let node = Node::start(Config::default()).await;
     // Keeps the channel.
