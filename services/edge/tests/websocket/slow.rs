@@ -197,3 +197,38 @@ async fn a_receiver_that_skips_again_and_again_is_closed() {
     node.until_ended("receive", "too_slow", 1).await;
     assert_eq!(node.metric("relaycast_skips_total", &[]), 2.0);
 }
+
+#[tokio::test]
+async fn a_frozen_receiver_costs_the_kernel_no_more_than_a_moment_of_the_stream() {
+    let node = Node::start(Config::default()).await;
+    let _frozen = node.connect_narrow().await.upgrade("/cam/secret/receive").await;
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == 1.0).await;
+    let mut publisher = node.open("/cam/secret/publish").await;
+    for _ in 0..FLOOD_CHUNKS {
+        publisher.send(&[0; CHUNK_BYTES]).await;
+    }
+    until_received(&node, FLOOD_CHUNKS).await;
+    let taken = node.metric("relaycast_chunks_sent_total", &[]) * CHUNK_BYTES as f64;
+    assert!(taken <= f64::from(1 << 20), "{taken} bytes are on their way to somebody who does not read");
+}
+
+#[tokio::test]
+async fn a_receiver_that_takes_little_but_takes_it_is_not_closed() {
+    let write_timeout = Duration::from_secs(1);
+    let node = Node::start(Config { write_timeout, ..Config::default() }).await;
+    let mut slow = node.connect_narrow().await.upgrade("/cam/secret/receive").await;
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == 1.0).await;
+    let mut publisher = node.open("/cam/secret/publish").await;
+    for number in 0..FLOOD_CHUNKS {
+        publisher.send(&numbered(number, CHUNK_BYTES)).await;
+    }
+    // A chunk each 10 ms, for twice as long as a socket may take nothing.
+    let began = std::time::Instant::now();
+    let mut next = 0;
+    while began.elapsed() < 2 * write_timeout || next < 20 {
+        assert_eq!(number(&next_chunk(&mut slow).await, 0), next);
+        next += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.metric("relaycast_sessions", &["receive"]), 1.0);
+}
