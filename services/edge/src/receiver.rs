@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Live, Stage};
 use crate::feed::{End, Feed, Fmp4, Unavailable};
-use crate::follower::{Announce, Follower, Following, Pumped, StartAt};
+use crate::follower::{Announce, Follower, Pumped, StartAt};
 use crate::node::Node;
 use crate::session::{Ended, Session};
 
@@ -90,8 +90,7 @@ impl Receiver<'_> {
     /// Where this receiver starts in the first publication it meets.
     fn first_start(&mut self) -> StartAt {
         if !matches!(*self.stage.borrow(), Stage::Live(_)) {
-            // With notices a start is announced together with what the stream is, which its first bytes may not tell yet.
-            return if self.notices.wanted { StartAt::FirstJoin } else { StartAt::Beginning };
+            return StartAt::Beginning;
         }
         match self.target.options.cache {
             CacheChoice::Gop => StartAt::NewestJoin,
@@ -153,13 +152,23 @@ impl Receiver<'_> {
         feed: &Arc<Feed>,
         start: StartAt,
     ) -> Result<End, Ended> {
-        let following = Follower::attach(feed, &session.outlet, start);
+        if self.notices.wanted {
+            // A start is announced together with what the stream is, which its first bytes may not tell yet.
+            tokio::select! {
+                biased;
+                ended = session.idle() => return Err(ended),
+                () = feed.known() => {}
+            }
+        }
+        let following = Follower::attach(feed, &session.outlet, start, &self.notices);
         let mut skips = Skips::default();
         let mut blocked = false;
         let mut more = true;
         loop {
             if more {
-                let pumped = self.pump(session, &following);
+                let pumped = following.pump(&mut self.batch, &self.notices);
+                // The batch holds chunks that the ring may let go of.
+                self.batch.clear();
                 blocked = pumped == Pumped::Blocked;
                 more = pumped == Pumped::More;
                 match pumped {
@@ -206,15 +215,6 @@ impl Receiver<'_> {
                 () = sleep_until(self.next_stats), if self.notices.wanted => self.send_stats(session),
             }
         }
-    }
-
-    fn pump(&mut self, session: &Session, following: &Following) -> Pumped {
-        let (pumped, sent) = following.pump(&mut self.batch, &self.notices);
-        let metrics = &session.node.metrics;
-        metrics.chunks_sent.inc_by(sent);
-        // The batch holds chunks that the ring may let go of.
-        self.batch.clear();
-        pumped
     }
 
     /// Whether something other than catching up needs a turn.
