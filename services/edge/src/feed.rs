@@ -181,11 +181,11 @@ impl Feed {
         let remux = derived.remux.as_mut().filter(|remux| remux.remuxer.unsupported().is_none());
         let feed = Arc::clone(remux.ok_or(Unavailable)?.writer.feed());
         derived.users += 1;
-        if let Some(end) = self.ended() {
+        if let Some(end) = self.ended()
+            && let Some(remux) = derived.remux.take()
+        {
             // The publisher has gone and will not come by to end it.
-            if let Some(mut remux) = derived.remux.take() {
-                remux.writer.end = end;
-            }
+            remux.finish(end);
         }
         Ok(Some(Fmp4 { feed, origin: Some(Arc::clone(self)) }))
     }
@@ -357,12 +357,10 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let end = if self.end == End::Clean { CLEAN } else { LOST };
         self.feed.end.store(end, Ordering::Release);
-        if let Some(remux) = lock(&self.feed.derived).remux.as_mut() {
-            remux.writer.end = self.end;
+        let remux = lock(&self.feed.derived).remux.take();
+        if let Some(remux) = remux {
+            remux.finish(self.end);
         }
-        // Dropping the remuxer's writer ends the derived feed in turn.
-        let derived = lock(&self.feed.derived).remux.take();
-        drop(derived);
         self.feed.fanout.wake_all();
         self.feed.progress.send_modify(|count| *count += 1);
     }
@@ -374,6 +372,15 @@ impl Remux {
         for fragment in self.fragments.drain(..) {
             self.writer.push(&fragment.bytes);
         }
+    }
+
+    /// The origin feed has ended: what the remuxer still holds, then the end of the derived feed.
+    fn finish(mut self, end: End) {
+        self.remuxer.finish(&mut self.fragments);
+        for fragment in self.fragments.drain(..) {
+            self.writer.push(&fragment.bytes);
+        }
+        self.writer.end = end;
     }
 }
 

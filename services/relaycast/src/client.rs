@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod console;
 pub(crate) mod cutter;
 pub(crate) mod input;
+pub(crate) mod leave;
 pub(crate) mod output;
 pub(crate) mod pacer;
 pub(crate) mod retry;

@@ -44,6 +44,15 @@ impl Failure {
         Self { exit, message: message.to_string() }
     }
 
+    /// What happened and, where there is something to do about it, what.
+    pub(crate) fn advised(exit: Exit, what: &str, advice: &str) -> Self {
+        if advice.is_empty() {
+            Self::new(exit, what)
+        } else {
+            Self::new(exit, format_args!("{what}: {advice}"))
+        }
+    }
+
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)
     }

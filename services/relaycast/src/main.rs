@@ -20,7 +20,7 @@ use crate::exit::{EXIT_CODES, Exit, Failure};
 ///
 /// Try it: `relaycast standalone --demo`, then open the address it prints.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 110, propagate_version = true)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,8 +40,10 @@ fn main() -> ExitCode {
         Ok(cli) => match cli.command.run() {
             Ok(()) => Exit::Ok,
             Err(failure) => {
-                // Without a standard error the exit code still tells.
-                let _ = writeln!(std::io::stderr(), "error: {}", redact(&failure.to_string()));
+                for line in redact(&failure.to_string()).lines() {
+                    // Without a standard error the exit code still tells.
+                    let _ = writeln!(std::io::stderr(), "error: {line}");
+                }
                 failure.exit()
             }
         },

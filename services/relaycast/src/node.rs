@@ -1,6 +1,7 @@
 //! `relaycast edge` and `relaycast standalone`: one node, with different defaults.
 
 mod demo;
+mod files;
 mod flags;
 mod settings;
 
@@ -194,6 +195,7 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let readiness = Readiness::new();
     let listening = readiness.latch("listener");
     let node = config.node_id.clone();
+    files::raise_limit(config.sessions_max, config.handshakes_max);
 
     let edge =
         Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
@@ -203,6 +205,8 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let (trigger, drain) = drain::channel();
     let signals = drain::on_signals(trigger).map_err(|error| Failure::io("signals", &error))?;
 
+    // Bound is ready: from here on the system queues whoever connects.
+    listening.ready();
     let (listen, admin_listen) = (edge.local_addr(), admin.local_addr());
     info!(%listen, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
     greet(listen, admin_listen, demo);
@@ -212,7 +216,6 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     if demo == Demo::On {
         tasks.spawn(demo::run(reachable(listen), drain.clone()));
     }
-    listening.ready();
     run_until_drained(edge, drain, signals).await;
     tasks.shutdown().await;
     info!("ended");
@@ -237,7 +240,7 @@ fn greet(listen: SocketAddr, admin: SocketAddr, demo: Demo) {
     }
     let (listen, admin) = (reachable(listen), reachable(admin));
     let watch = match demo {
-        Demo::On => format!("http://{listen}/#demo/demo"),
+        Demo::On => format!("http://{listen}/#watch=demo&key=demo"),
         Demo::Off => format!("http://{listen}/"),
     };
     let text = format!(

@@ -2,18 +2,20 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::time::Duration;
 
 use relay_lifecycle::config::TimeSpan;
-use relay_lifecycle::drain::{Drain, Phase};
+use relay_lifecycle::drain::Drain;
 use relay_media::{Info, Scanner, Track};
 use relay_proto::api;
-use relay_proto::websocket::Kind;
+use relay_proto::websocket::{HEARTBEAT_INTERVAL, Kind};
 use serde::Serialize;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval_at, sleep};
 
 use crate::client::address::Address;
 use crate::client::args::Stream;
-use crate::client::connection::{Incoming, connect};
+use crate::client::connection::{Incoming, Reader, Writer, connect};
+use crate::client::leave::Leave;
 use crate::client::retry::{Next, Retry};
 use crate::client::verdict::Ended;
 use crate::exit::{Exit, Failure};
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     stream: Stream,
 }
 
+/// Pause after a channel ended before it had anything to tell: whoever begins so may begin again at once.
+const AFTER_AN_END: Duration = Duration::from_millis(200);
+
 /// The answer, as `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -58,22 +63,21 @@ struct Answer {
 
 impl Args {
     /// Runs the command.
-    pub(crate) async fn run(self, mut drain: Drain) -> Result<(), Failure> {
+    pub(crate) async fn run(self, drain: Drain) -> Result<(), Failure> {
         let (url, address, _) = self.stream.locate(self.url.as_ref(), None)?;
         if url.kind().is_some_and(|kind| kind != Kind::Probe) {
             return Err(Failure::usage("the URL is not one to probe: leave its last part out"));
         }
         let span = self.timeout;
-        let answer = tokio::select! {
-            biased;
-            () = drain.reached(Phase::Draining) => return Ok(()),
-            answer = timeout(span.get(), probe(&address, span)) => answer,
+        let mut leave = Leave::new(drain, Some(span.get()));
+        let answer = match probe(&address, Retry::new(span.get()), &mut leave).await? {
+            Some(answer) => answer,
+            None if leave.is_signalled() => return Ok(()),
+            None => {
+                let what = format!("nobody published on {address} within {span}");
+                return Err(Failure::new(Exit::Nothing, what));
+            }
         };
-        let Ok(answer) = answer else {
-            let what = format!("nobody published on {address} within {span}");
-            return Err(Failure::new(Exit::Nothing, what));
-        };
-        let answer = answer?;
         let text = if self.json {
             serde_json::to_string(&answer).map_err(|error| Failure::new(Exit::Io, error))? + "\n"
         } else {
@@ -88,40 +92,68 @@ impl Args {
     }
 }
 
-async fn probe(address: &Address, patience: TimeSpan) -> Result<Answer, Failure> {
-    let mut retry = Retry::new(patience.get());
+/// How one connection ended.
+enum End {
+    Left,
+    Answered(Answer),
+    Closed(Ended),
+}
+
+/// `None` when it was asked to leave before there was an answer.
+async fn probe(
+    address: &Address,
+    mut retry: Retry<fn() -> u64>,
+    leave: &mut Leave,
+) -> Result<Option<Answer>, Failure> {
     loop {
-        let next = match connect(address, Kind::Probe, "").await {
+        let connected = tokio::select! {
+            biased;
+            () = leave.asked() => return Ok(None),
+            connected = connect(address, Kind::Probe, "") => connected,
+        };
+        let next = match connected {
             Ok((mut writer, mut reader)) => {
                 let since = Instant::now();
-                let mut heartbeat = tokio::time::interval(relay_proto::websocket::HEARTBEAT_INTERVAL);
-                let incoming = loop {
-                    tokio::select! {
-                        incoming = reader.next() => match incoming {
-                            Incoming::Text(_) => {}
-                            incoming => break incoming,
-                        },
-                        _ = heartbeat.tick() => {
-                            if let Err(ended) = writer.heartbeat().await {
-                                break Incoming::Ended(ended);
-                            }
-                        }
-                    }
-                };
-                match incoming {
-                    Incoming::Chunk(chunk) => {
-                        let answer = Answer::new(address, &chunk);
+                match session(address, &mut writer, &mut reader, leave).await {
+                    End::Closed(ended) => closed(&mut retry, &ended, since)?,
+                    End::Answered(answer) => {
                         writer.close(reader).await;
-                        return Ok(answer);
+                        return Ok(Some(answer));
                     }
-                    Incoming::Text(_) => continue,
-                    Incoming::Ended(ended) => closed(&mut retry, &ended, since)?,
+                    End::Left => {
+                        writer.close(reader).await;
+                        return Ok(None);
+                    }
                 }
             }
             Err(error) => retry.after_connect(error)?,
         };
         if let Next::Again { delay, .. } = next {
-            sleep(delay).await;
+            tokio::select! {
+                biased;
+                () = leave.asked() => return Ok(None),
+                () = sleep(delay) => {}
+            }
+        }
+    }
+}
+
+async fn session(address: &Address, writer: &mut Writer, reader: &mut Reader, leave: &mut Leave) -> End {
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
+    loop {
+        tokio::select! {
+            biased;
+            () = leave.asked() => return End::Left,
+            _ = heartbeat.tick() => {
+                if let Err(ended) = writer.heartbeat().await {
+                    return End::Closed(ended);
+                }
+            }
+            incoming = reader.next() => match incoming {
+                Incoming::Chunk(chunk) => return End::Answered(Answer::new(address, &chunk)),
+                Incoming::Text(_) => {}
+                Incoming::Ended(ended) => return End::Closed(ended),
+            },
         }
     }
 }
@@ -129,7 +161,7 @@ async fn probe(address: &Address, patience: TimeSpan) -> Result<Answer, Failure>
 /// A channel that ended before it had anything to tell is waited for again.
 fn closed(retry: &mut Retry<fn() -> u64>, ended: &Ended, since: Instant) -> Result<Next, Failure> {
     match retry.after_session(ended, since)? {
-        Next::Done => Ok(Next::Again { what: String::new(), delay: std::time::Duration::from_millis(200) }),
+        Next::Done => Ok(Next::Again { what: String::new(), delay: AFTER_AN_END }),
         again => Ok(again),
     }
 }

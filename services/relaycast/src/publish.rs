@@ -17,13 +17,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, sleep, sleep_until};
 
 use crate::client::address::Address;
 use crate::client::args::{Connection, Stream};
-use crate::client::connection::{ConnectError, Reader, Writer, connect};
+use crate::client::connection::{Reader, Writer, connect};
 use crate::client::console::Console;
 use crate::client::cutter::Cutter;
 use crate::client::input::{self, Input};
 use crate::client::pacer::Pacer;
 use crate::client::retry::{Next, Retry};
-use crate::client::verdict::Ended;
+use crate::client::verdict::{Ended, History, Verdict};
 use crate::client::watch::{Notice, Watch};
 use crate::exit::{Exit, Failure};
 
@@ -182,7 +182,8 @@ pub(crate) async fn publish(
                     }
                     End::Round => {
                         // No goodbye: receivers are held and go on with the next round.
-                        drop((writer, reader));
+                        writer.hang_up(reader).await;
+                        retry.was_served();
                         feed.restart().map_err(|error| Failure::io("input", &error))?;
                         continue;
                     }
@@ -196,7 +197,7 @@ pub(crate) async fn publish(
                     }
                 }
             }
-            Err(error) => after_connect(&mut retry, error)?,
+            Err(error) => retry.after_connect(error)?,
         };
         let Next::Again { what, delay } = next else { return Ok(()) };
         watch.notice(&Notice::Retrying { what, delay });
@@ -208,25 +209,19 @@ pub(crate) async fn publish(
     }
 }
 
-fn after_connect(retry: &mut Retry<fn() -> u64>, error: ConnectError) -> Result<Next, Failure> {
-    retry.after_connect(error)
-}
-
 /// Everything was sent and the server was told. What it answered decides whether it was taken.
 fn goodbye(ended: &Ended) -> Result<(), Failure> {
-    match &ended.error {
-        Some(_) => match ended.verdict(crate::client::verdict::History::default()) {
-            crate::client::verdict::Verdict::Stop { exit, what, advice } => Err(Failure::new(
-                exit,
-                format_args!("{what}{}{advice}", if advice.is_empty() { "" } else { ": " }),
-            )),
-            crate::client::verdict::Verdict::Again { what, .. } => Err(Failure::new(Exit::Connection, what)),
-            crate::client::verdict::Verdict::Done => Ok(()),
-        },
-        None if ended.socket.is_some() && ended.code.is_none() => {
-            Err(Failure::new(Exit::Connection, "the connection was lost before the server confirmed the end"))
+    if ended.error.is_some() {
+        match ended.verdict(History::default()) {
+            Verdict::Done => Ok(()),
+            Verdict::Stop { exit, what, advice } => Err(Failure::advised(exit, &what, advice)),
+            Verdict::Again { what, .. } => Err(Failure::new(Exit::Connection, what)),
         }
-        None => Ok(()),
+    } else if ended.code.is_none() && ended.socket.is_some() {
+        let what = "the connection was lost before the server confirmed the end";
+        Err(Failure::new(Exit::Connection, what))
+    } else {
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use relay_lifecycle::config::TimeSpan;
-use relay_lifecycle::drain::{Drain, Phase};
+use relay_lifecycle::drain::Drain;
 use relay_proto::notice::Notice as ServerNotice;
 use relay_proto::websocket::{HEARTBEAT_INTERVAL, Kind};
 use tokio::time::{Instant, interval_at, sleep};
@@ -13,6 +13,7 @@ use crate::client::address::Address;
 use crate::client::args::{Connection, Stream};
 use crate::client::connection::{Incoming, Reader, Writer, connect};
 use crate::client::console::Console;
+use crate::client::leave::Leave;
 use crate::client::output::{self, Output};
 use crate::client::retry::{Next, Retry};
 use crate::client::verdict::Ended;
@@ -88,11 +89,8 @@ impl Args {
         let query = format!("cache={}&notices=1", self.cache);
         let console = Console::new(format!("receiving {}", address.channel()), self.connection.verbosity());
         let retry = Retry::new(self.connection.patience());
-        let receiving = receive(&address, kind, &query, &output, retry, &console, drain);
-        let result = match self.duration {
-            Some(duration) => tokio::time::timeout(duration.get(), receiving).await.unwrap_or(Ok(())),
-            None => receiving.await,
-        };
+        let leave = Leave::new(drain, self.duration.map(TimeSpan::get));
+        let result = receive(&address, kind, &query, &output, retry, &console, leave).await;
         let written = output.finish().await;
         console.finish();
         written.map_err(|error| Failure::io(path.display(), &error)).and(result)
@@ -106,13 +104,13 @@ async fn receive(
     output: &Output,
     mut retry: Retry<fn() -> u64>,
     watch: &dyn Watch,
-    mut drain: Drain,
+    mut leave: Leave,
 ) -> Result<(), Failure> {
     let mut again = false;
     loop {
         let connected = tokio::select! {
             biased;
-            () = drain.reached(Phase::Draining) => return Ok(()),
+            () = leave.asked() => return Ok(()),
             () = output.broken() => return Ok(()),
             connected = connect(address, kind, query) => connected,
         };
@@ -121,7 +119,7 @@ async fn receive(
                 watch.notice(&Notice::Connected { address: address.to_string(), again });
                 again = true;
                 let since = Instant::now();
-                match session(&mut writer, &mut reader, output, watch, &mut drain).await {
+                match session(&mut writer, &mut reader, output, watch, &mut leave).await {
                     End::Finished => {
                         writer.close(reader).await;
                         return Ok(());
@@ -135,7 +133,7 @@ async fn receive(
         watch.notice(&Notice::Retrying { what, delay });
         tokio::select! {
             biased;
-            () = drain.reached(Phase::Draining) => return Ok(()),
+            () = leave.asked() => return Ok(()),
             () = output.broken() => return Ok(()),
             () = sleep(delay) => {}
         }
@@ -147,13 +145,13 @@ async fn session(
     reader: &mut Reader,
     output: &Output,
     watch: &dyn Watch,
-    drain: &mut Drain,
+    leave: &mut Leave,
 ) -> End {
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
     loop {
         tokio::select! {
             biased;
-            () = drain.reached(Phase::Draining) => return End::Finished,
+            () = leave.asked() => return End::Finished,
             () = output.broken() => return End::Finished,
             _ = heartbeat.tick() => {
                 if let Err(ended) = writer.heartbeat().await {
@@ -165,7 +163,7 @@ async fn session(
                     watch.passed(chunk.len());
                     let handed_over = tokio::select! {
                         biased;
-                        () = drain.reached(Phase::Draining) => false,
+                        () = leave.asked() => false,
                         handed_over = output.chunk(chunk) => handed_over,
                     };
                     if !handed_over {

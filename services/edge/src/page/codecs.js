@@ -13,7 +13,7 @@ const CODECS = [
   [/^flac/i, 'FLAC'],
   [/^ac-3/i, 'AC-3'],
   [/^ec-3/i, 'E-AC-3'],
-  [/^(mjpeg|jpeg)/i, 'JPEG'],
+  [/^(mjpeg|jpeg)/i, 'MJPEG'],
 ];
 
 const CONTAINERS = new Map([
@@ -32,6 +32,12 @@ export function codecName(codec) {
 
 export function containerName(container) {
   return CONTAINERS.get(container) ?? 'unknown container';
+}
+
+/** `H.264 in fMP4`. */
+export function packingText(codec, container) {
+  const names = new Set([codec && codecName(codec), containerName(container)]);
+  return [...names].filter(Boolean).join(' in ');
 }
 
 /** `1280 × 720 H.264, AAC 48 kHz`, as much of it as is known. */
@@ -53,7 +59,11 @@ function trackText({ kind, codec, width, height, sample_rate: sampleRate }) {
  * @param {(mime: string) => boolean} isSupported
  */
 export function whyUnplayable({ container, mime, tracks = [] }, isSupported) {
-  if (!mime) return 'The node does not know what this stream is made of; it relays the bytes, but no browser can play them';
+  if (!mime) {
+    return CONTAINERS.has(container)
+      ? `Browsers cannot play ${containerName(container)}, and the node does not convert this stream`
+      : 'The node does not know what this stream is made of; it relays the bytes, but no browser can play them';
+  }
   if (isSupported(mime)) return null;
   const [type] = mime.split(';');
   const codecs = /codecs="?([^"]*)"?/.exec(mime)?.[1].split(',').map((codec) => codec.trim()).filter(Boolean)

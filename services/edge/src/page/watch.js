@@ -1,7 +1,7 @@
 // The watch side of the page: the form, the screen and its figures.
 
 import { isChannelName, streamUrl, watchRequest } from './address.js';
-import { codecName, containerName } from './codecs.js';
+import { codecName, packingText } from './codecs.js';
 import { byId, revealable, setText } from './dom.js';
 import { bitrateText, countText, secondsText } from './format.js';
 import { rememberKey, rememberedKey } from './keys.js';
@@ -113,11 +113,10 @@ export class Watch {
 
   #show(state) {
     const { phase, start, figures, latency, close } = state;
-    if (phase !== this.#phase) this.#enter(phase);
     const words = explanation(state);
+    if (phase !== this.#phase) this.#enter(phase, words);
     setText(byId('screen-state'), PHASES[phase]);
     setText(byId('screen-words'), words);
-    // The first words of a phase are announced; a countdown inside it is not.
     byId('screen').dataset.pictures = String(Boolean(figures?.framesShown));
     byId('screen').dataset.blocked = String(state.blocked);
     this.#showPaused();
@@ -127,13 +126,13 @@ export class Watch {
     const shown = total !== null && (phase === 'playing' || phase === 'buffering');
     if (shown) this.#sparkline.add(total, performance.now());
     figure('latency', shown ? secondsText(total) : null, shown && latency.network !== null
-      ? `${secondsText(latency.buffer)} buffered + ${secondsText(latency.network)} network` : '');
+      ? `buffer ${latency.buffer.toFixed(2)} + network ${latency.network.toFixed(2)}` : '');
     setText(byId('screen-latency'), shown ? secondsText(total) : '');
     figure('bitrate', figures ? bitrateText(state.bitrate) : null);
     const video = start?.tracks?.find((track) => track.kind === 'video');
     const audio = start?.tracks?.find((track) => track.kind === 'audio');
     figure('picture', figures?.width ? `${figures.width} × ${figures.height}` : null,
-      start && [video?.codec && codecName(video.codec), containerName(start.container)].filter(Boolean).join(' in '));
+      start && packingText(video?.codec, start.container));
     figure('sound', audio?.codec ? codecName(audio.codec) : start ? 'None' : null, audio ? soundDetail(audio) : '');
     figure('buffer', figures ? secondsText(figures.buffered) : null, figures?.target ? `aims at ${secondsText(figures.target)}` : '');
     figure('dropped', figures ? String(figures.framesDropped) : null, figures ? `of ${figures.framesShown + figures.framesDropped} frames` : '');
@@ -142,15 +141,12 @@ export class Watch {
     setText(byId('last-close'), close ? closeText(close) : 'None');
   }
 
-  #enter(phase) {
+  #enter(phase, words) {
     this.#phase = phase;
     this.#screen.dataset.phase = phase;
-    const playing = phase !== 'stopped';
-    byId('stop').disabled = !playing;
-    // What only lasts a moment is not worth interrupting anybody for.
-    if (phase !== 'connecting' && phase !== 'buffering') {
-      queueMicrotask(() => setText(byId('announce'), [PHASES[phase], byId('screen-words').textContent].filter(Boolean).join('. ')));
-    }
+    byId('stop').disabled = phase === 'stopped';
+    // What only lasts a moment is not worth interrupting anybody for, and neither is each second of a countdown.
+    if (phase !== 'connecting' && phase !== 'buffering') setText(byId('announce'), [PHASES[phase], words].filter(Boolean).join('. '));
   }
 }
 

@@ -197,6 +197,8 @@ pub(crate) fn redact(text: &str) -> String {
         let (before, after) = rest.split_at(start + "://".len());
         redacted.push_str(before);
         let end = after.find(|c: char| c.is_whitespace() || "'\"`".contains(c)).unwrap_or(after.len());
+        // A full stop or a colon at its end belongs to the sentence.
+        let end = after[..end].trim_end_matches([':', ';', ',', '.', ')']).len();
         let (url, tail) = after.split_at(end);
         // Past the channel anything may be a key, wherever its author put it.
         match url.match_indices('/').nth(1) {
@@ -275,6 +277,7 @@ mod tests {
     fn texts_that_others_made_of_a_url_are_redacted() {
         assert_eq!(redact("bad 'ws://h:1/cam/hunter2' here"), "bad 'ws://h:1/cam/***' here");
         assert_eq!(redact("ws://h/cam/hunter2/publish and wss://h/x"), "ws://h/cam/*** and wss://h/x");
+        assert_eq!(redact("ws://h/cam/hunter2: refused"), "ws://h/cam/***: refused");
         assert_eq!(redact("none at all"), "none at all");
     }
 

@@ -27,7 +27,7 @@ pub(crate) const VARIABLES: [&str; 3] = [URL_VARIABLE, KEY_VARIABLE, "RELAYCAST_
 #[command(next_help_heading = "Stream")]
 pub(crate) struct Stream {
     /// Reads the key from the first line of FILE, so that it is not visible in `ps`; write the URL without it
-    #[arg(long, value_name = "FILE", env = "RELAYCAST_KEY_FILE")]
+    #[arg(long, value_name = "FILE", env = "RELAYCAST_KEY_FILE", hide_env_values = true)]
     key_file: Option<PathBuf>,
 }
 

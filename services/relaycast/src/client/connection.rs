@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use relay_proto::websocket::{HEARTBEAT, IDLE_TIMEOUT, Kind};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
@@ -21,6 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the other side has to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the other side has to notice that we hung up.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Largest message a client takes. Larger than any node's default, because it is the publisher who decides and a
 /// receiver that refuses what was relayed helps nobody; bounded all the same.
@@ -137,6 +141,19 @@ impl Writer {
             Ok(ended) => ended,
             Err(_) => Ended::lost(format!("no goodbye within {} s", CLOSE_TIMEOUT.as_secs())),
         }
+    }
+
+    /// Ends the connection without a goodbye, and waits until the other side has noticed. What was sent still arrives.
+    pub(crate) async fn hang_up(self, reader: Reader) {
+        // Both halves are of one connection, so they fit.
+        let Ok(socket) = self.0.reunite(reader.source) else { return };
+        let mut stream = socket.into_inner();
+        let noticed = async {
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        };
+        // Whoever does not notice in time is left alone: what comes next copes with that.
+        let _ = timeout(HANG_UP_TIMEOUT, noticed).await;
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Ended> {

@@ -59,20 +59,24 @@ impl<R: FnMut() -> u64> Retry<R> {
         }
     }
 
+    /// Everything is as it should be: patience begins anew, and whoever is `busy` may be our own past.
+    pub(crate) fn was_served(&mut self) {
+        self.history.served = true;
+        self.trouble = None;
+        self.backoff.reset();
+    }
+
     /// A session that began at `since` ended.
     pub(crate) fn after_session(&mut self, ended: &Ended, since: Instant) -> Result<Next, Failure> {
         if since.elapsed() >= SERVED_AFTER {
-            self.history.served = true;
-            self.trouble = None;
-            self.backoff.reset();
+            self.was_served();
         }
         if ended.code == Some(4499) {
             self.history.too_slow += 1;
         }
         match ended.verdict(self.history) {
             Verdict::Done => Ok(Next::Done),
-            Verdict::Stop { exit, what, advice: "" } => Err(Failure::new(exit, what)),
-            Verdict::Stop { exit, what, advice } => Err(Failure::new(exit, format_args!("{what}: {advice}"))),
+            Verdict::Stop { exit, what, advice } => Err(Failure::advised(exit, &what, advice)),
             Verdict::Again { what, hint } => self.again(what, hint),
         }
     }

@@ -28,11 +28,13 @@ fn flag<R: Role>(setting: &Setting) -> Arg {
         Some(text) if !text.is_empty() => format!(" [default: {text}]"),
         _ => String::new(),
     };
-    let help = format!("{}{default} [env: {}]", setting.help(), setting.variable());
+    let help = setting.help();
+    let long = format!("{help}\n[env: {}]{default}", setting.variable());
     Arg::new(key.clone())
         .long(key)
         .value_name(setting.placeholder)
-        .help(help)
+        .help(format!("{help}{default}"))
+        .long_help(long)
         .help_heading(setting.heading)
         .allow_hyphen_values(true)
 }

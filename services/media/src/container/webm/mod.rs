@@ -315,7 +315,7 @@ mod tests {
         let stream = [header(), segment].concat();
         let at = (stream.len() - first.len() - second.len()) as u64;
         let (joins, times) = scan(&stream);
-        assert_eq!(joins, [Join { at, init: init(&tracks).into(), preamble: Bytes::new() }]);
+        assert_eq!(joins, [Join { at, init: init(&tracks).into(), preamble: bytes::Bytes::new() }]);
         assert_eq!(times, [1, 1, 1, 41, 80, 80, 79].map(Some));
     }
 

@@ -1,0 +1,131 @@
+//! The command line and the configuration of a node, as an operator meets them.
+
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+fn stdout(ended: Ended) -> String {
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+/// The keys that `--check` prints.
+fn keys() -> Vec<String> {
+    let text = stdout(run(&["edge", "--check"]));
+    text.lines().map(|line| line.trim_start_matches("# ").split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn help_lists_every_setting_with_variable_and_default() {
+    let keys = keys();
+    assert!(keys.len() > 25, "{keys:?}");
+    for role in ["edge", "standalone"] {
+        let help = stdout(run(&[role, "--help"]));
+        for key in &keys {
+            let variable = format!("[env: RELAYCAST_{}]", key.to_uppercase().replace('-', "_"));
+            assert!(help.contains(&format!("  --{key} <")), "{role} --{key}");
+            assert!(help.contains(&variable), "{role} {variable}");
+        }
+        for heading in ["Addresses:", "Publishers:", "Receivers:", "Cache:", "Limits:", "Timing:", "Logs:"] {
+            assert!(help.contains(heading), "{role} {heading}");
+        }
+        for code in ["  0  ", "  2  ", "  3  ", "  4  ", "  5  ", "  6  "] {
+            assert!(help.contains(code), "{role} exit code {code}");
+        }
+    }
+    assert!(stdout(run(&["edge", "--help"])).contains("[default: 0.0.0.0:8080]"));
+    assert!(stdout(run(&["standalone", "--help"])).contains("[default: 127.0.0.1:8080]"));
+}
+
+#[test]
+fn check_prints_what_is_in_force_and_reads_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relaycast.toml");
+    let path = path.to_str().unwrap();
+    std::fs::write(path, "grace = \"7s\"\nskips-max = 3\nallowed-origins = [\"https://a\", \"https://b\"]\n")
+        .unwrap();
+    let mut command = command(&["edge", "--config", path, "--skips-max", "4", "--check"]);
+    command.env("RELAYCAST_LAG_MAX", "8s");
+    let text = stdout(Relaycast::spawn(command).wait());
+    let has = |line: &str, origin: &str| {
+        text.lines().any(|found| found.starts_with(line) && found.ends_with(&format!("# {origin}")))
+    };
+    assert!(has("grace = \"7s\"", &format!("{path}:1:9")), "{text}");
+    assert!(has("skips-max = 4", "flag"), "{text}");
+    assert!(has("lag-max = \"8s\"", "environment"), "{text}");
+    assert!(has("allowed-origins = \"https://a,https://b\"", &format!("{path}:3:19")), "{text}");
+    assert!(has("idle-timeout = \"1m\"", "default"), "{text}");
+    std::fs::write(path, &text).unwrap();
+    let again = run(&["edge", "--config", path, "--check"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relaycast.toml");
+    let path = path.to_str().unwrap();
+    std::fs::write(path, "# ours\nidle-timeot = \"30s\"\ngrace = 15\n").unwrap();
+    let ended = run(&["edge", "--config", path, "--cache-bytes", "much", "--check"]);
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(
+        ended.stderr.replace(path, "FILE"),
+        "error: FILE:2:1: unknown key 'idle-timeot': did you mean 'idle-timeout'?\n\
+         error: FILE:3:9: grace: '15': has no unit: 500ms, 15s, 2m or 1h\n\
+         error: --cache-bytes: 'much': is not a size: 8MiB, 512KiB, 1GiB, 64kB or plain bytes\n"
+    );
+    let ended = run(&["edge", "--idle-timeout", "5s", "--check"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("idle-timeout must be longer than heartbeat-interval"), "{}", ended.stderr);
+    assert_eq!(run(&["edge", "--config", "/nonexistent.toml", "--check"]).code, Some(2));
+    assert_eq!(run(&["edge", "--no-such-flag"]).code, Some(2));
+}
+
+#[test]
+fn a_misnamed_variable_is_told_and_one_of_kubernetes_is_not() {
+    let mut command = command(&["edge", "--check"]);
+    command.env("RELAYCAST_LISTN", KEY).env("RELAYCAST_SERVICE_HOST", "10.0.0.1");
+    let ended = Relaycast::spawn(command).wait();
+    assert_eq!(ended.code, Some(0));
+    let text = stdout(ended);
+    assert!(text.contains("RELAYCAST_LISTN is not used: did you mean RELAYCAST_LISTEN?"), "{text}");
+    assert!(!text.contains(KEY) && !text.contains("RELAYCAST_SERVICE_HOST"), "{text}");
+}
+
+#[test]
+fn a_url_that_is_wrong_is_told_without_its_key() {
+    for (args, says) in [
+        (&["publish", "ws://h:1/cam/Secret-Key_42/watch"] as &[&str], "is not publish, receive"),
+        (&["publish", "wss://h:1/cam/Secret-Key_42"], "wss:// is not supported"),
+        (&["receive", "http://h:1/cam/Secret-Key_42"], "http:// is not a websocket"),
+        (&["probe", "ws://h:1/cam/Secret-Key_42/probe/b"], "the path of the URL"),
+        (&["probe", "ws://h:1/cam/Secret-Key_42", "ws://h:1/cam/Secret-Key_42"], "unexpected argument"),
+        (
+            &["receive", "ws://h:1/cam/Secret-Key_42", "-o", "x", "--cache", "ws://h/cam/Secret-Key_42"],
+            "invalid value",
+        ),
+        (&["edge", "--listen", "ws://h:1/cam/Secret-Key_42"], "invalid socket address"),
+        (&["probe", "ws://h:1/cam/Secret-Key_42?x=1"], "has a query"),
+    ] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn sigterm_ends_a_node_within_its_deadline() {
+    let node = Node::at("127.0.0.1:0", &["--drain-deadline", "5s"]);
+    assert!(node.admin_page("/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(node.admin_page("/readyz").starts_with("HTTP/1.1 200 "));
+    let metrics = node.admin_page("/metrics");
+    assert!(metrics.contains("relaycast_build_info{") && metrics.contains("process_open_fds "), "{metrics}");
+    let receiver = receiver(&node, "cam1", &["--retry-for", "5s"]);
+    let asked = Instant::now();
+    node.process.signal("-TERM");
+    let ended = node.process.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    let ended = receiver.wait();
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("The node is leaving service; trying again"), "{}", ended.stderr);
+}
