@@ -118,6 +118,11 @@ impl Receiver {
         Self { taken, task }
     }
 
+    /// Bytes that have come.
+    pub fn taken(&self) -> usize {
+        *self.taken.borrow()
+    }
+
     /// Waits until this many bytes have come.
     ///
     /// # Panics
@@ -126,8 +131,7 @@ impl Receiver {
         let mut taken = self.taken.clone();
         let reached = timeout(HANG, taken.wait_for(|taken| *taken >= bytes)).await;
         if !matches!(reached, Ok(Ok(_))) {
-            let taken = *self.taken.borrow();
-            panic!("{bytes} bytes are expected, {taken} have come");
+            panic!("{bytes} bytes are expected, {} have come", self.taken());
         }
     }
 

@@ -79,13 +79,12 @@ impl Judge {
     /// When `ffmpeg` or `ffprobe` is not there or hangs.
     pub async fn decode(&self, file: &Path) -> Result<Decoded, String> {
         let _turn = self.cores.acquire().await.expect("it is never closed");
-        // Whatever the decoder gives counts: no picture is doubled or left out to meet a guessed frame rate.
-        let to_nowhere = ["-nostats", "-progress", "pipe:1", "-fps_mode", "passthrough", "-f", "null", "-"];
-        let output = run(ffmpeg().arg("-i").arg(file).args(to_nowhere)).await;
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        if !complaints.is_empty() || !output.status.success() {
-            return Err(format!("ffmpeg: {}: {complaints}", output.status));
-        }
+        // Whatever the decoder gives counts, at the times the stream says: nothing is doubled, left out or rounded to
+        // meet a frame rate that ffmpeg guesses.
+        let as_it_is = ["-fps_mode", "passthrough", "-enc_time_base", "-1"];
+        let to_nowhere = ["-nostats", "-progress", "pipe:1", "-f", "null", "-"];
+        let output = run(ffmpeg().arg("-i").arg(file).args(as_it_is).args(to_nowhere)).await;
+        check("ffmpeg", &output)?;
         let progress = String::from_utf8_lossy(&output.stdout);
         let pictures = progress.lines().rev().find_map(|line| line.strip_prefix("frame=")?.parse().ok());
         let pictures = pictures.filter(|pictures| *pictures > 0).ok_or("ffmpeg: not one picture")?;
@@ -110,10 +109,7 @@ impl Judge {
             "stream=codec_name,width,height:frame=media_type,key_frame",
         ];
         let output = run(ffprobe().args(what).args(["-of", "json"]).arg(file)).await;
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        if !complaints.is_empty() || !output.status.success() {
-            return Err(format!("ffprobe: {}: {complaints}", output.status));
-        }
+        check("ffprobe", &output)?;
         serde_json::from_slice(&output.stdout).map_err(|error| format!("ffprobe: {error}"))
     }
 }
@@ -177,6 +173,20 @@ fn ffprobe() -> Command {
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-threads", "1"]);
     command
+}
+
+/// No complaint, and success.
+fn check(program: &str, output: &Output) -> Result<(), String> {
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    match complaints.is_empty() && output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{program}: {}: {}", output.status, first_lines(&complaints))),
+    }
+}
+
+/// What follows tends to repeat it.
+fn first_lines(text: &str) -> String {
+    text.lines().take(3).collect::<Vec<_>>().join(" | ")
 }
 
 async fn run(command: &mut Command) -> Output {

@@ -113,18 +113,14 @@ impl Stream {
         begun.map(|(picture, _)| *picture).filter(|picture| picture.key).last()
     }
 
-    /// The first key frame that does not begin before this place.
-    pub fn next_key(&self, at: u64) -> Option<Picture> {
-        self.pictures.iter().find(|picture| picture.key && picture.at >= at).copied()
-    }
-
-    /// A place at which nothing of the last key frame has come.
+    /// A place at which nothing of a key frame has come, which is given by the number of those behind it.
     ///
     /// # Panics
-    /// When there is only one.
-    pub fn before_last_key(&self) -> u64 {
-        let last = self.pictures.iter().rposition(|picture| picture.key).unwrap();
-        self.pictures[last.checked_sub(1).expect("a second key frame")].at
+    /// When there are not enough.
+    pub fn before_key_from_end(&self, behind: usize) -> usize {
+        let mut keys = (0..self.pictures.len()).rev().filter(|index| self.pictures[*index].key);
+        let before = keys.nth(behind).and_then(|index| index.checked_sub(1)).expect("enough key frames");
+        usize::try_from(self.pictures[before].at).expect("it is in memory")
     }
 
     /// How many pictures come before this place.

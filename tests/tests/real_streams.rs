@@ -120,8 +120,10 @@ struct Publication<'a> {
     stream: &'a Stream,
     publisher: Publisher,
     last_chunk: Range<u64>,
-    /// A key frame before this place may have been dropped from the cache because somebody wanted that.
+    /// Nothing before this place may be cached, because somebody wanted that.
     cleared: u64,
+    /// Of those who joined: who wants the cache cleared, and has not got anything yet.
+    clearing: Vec<usize>,
     joined: Vec<Joined>,
     receivers: u64,
 }
@@ -172,14 +174,15 @@ async fn joined_anywhere(recipe: Recipe) {
 fn moments(stream: &Stream, recipe: &Recipe, seed: &mut Seed) -> Vec<(usize, Way)> {
     let len = stream.bytes.len();
     // Whoever waits for the next key frame needs one to come.
-    let before_last_key = usize::try_from(stream.before_last_key()).unwrap();
+    let before_last_key = stream.before_key_from_end(0);
     let mut moments = vec![(0, Way::Cached)];
     moments.extend((1..JOINS).map(|_| (seed.usize(1..len), Way::Cached)));
     for way in [Way::Live, Way::Init] {
         moments.extend((0..JOINS_OTHERWISE).map(|_| (seed.usize(0..before_last_key), way)));
     }
-    // The cache is cleared a moment after the join: far enough from the last key frame, which others need.
-    moments.extend((0..JOINS_OTHERWISE).map(|_| (seed.usize(0..before_last_key / 2), Way::ClearCache)));
+    // Where nothing is cached, what is cleared is the next key frame. It must not be the last, which others need.
+    let before = stream.before_key_from_end(1);
+    moments.extend((0..JOINS_OTHERWISE).map(|_| (seed.usize(0..before), Way::ClearCache)));
     if recipe.container.is_remuxed() {
         moments.extend((0..JOINS_OTHERWISE).map(|_| (seed.usize(0..len), Way::AsFmp4)));
     }
@@ -196,15 +199,29 @@ async fn publish(
     seed: &mut Seed,
 ) -> Vec<Joined> {
     let publisher = Publisher::connect(&node.url("cam1/secret/publish")).await;
-    let mut publication =
-        Publication { node, stream, publisher, last_chunk: 0..0, cleared: 0, joined: Vec::new(), receivers };
+    let mut publication = Publication {
+        node,
+        stream,
+        publisher,
+        last_chunk: 0..0,
+        cleared: 0,
+        clearing: Vec::new(),
+        joined: Vec::new(),
+        receivers,
+    };
     // So that whoever comes at the very beginning finds a publication without a byte.
     node.until_live("cam1").await;
     let mut moments = moments.into_iter().peekable();
+    let before_last_key = stream.before_key_from_end(0);
     let mut sent = 0;
     while sent < stream.bytes.len() {
         let begin = sent;
-        let end = stream.bytes.len().min(begin + seed.length(CHUNK_BYTES_MAX));
+        if begin == before_last_key {
+            // From here on nobody clears the cache.
+            publication.until_cleared().await;
+        }
+        let border = if begin < before_last_key { before_last_key } else { stream.bytes.len() };
+        let end = border.min(begin + seed.length(CHUNK_BYTES_MAX));
         while let Some((at, way)) = moments.next_if(|(at, _)| *at < end) {
             if at > sent {
                 publication.publisher.part(stream.bytes.slice(sent..at)).await;
@@ -229,17 +246,34 @@ impl Publication<'_> {
         self.receivers += 1;
         self.node.until_receivers("cam1", self.receivers).await;
 
-        let cached =
-            self.stream.newest_key(last_chunk.start).filter(|key| key.at >= self.cleared).map(|key| key.at);
+        self.note_cleared();
+        let known = self.stream.newest_key(last_chunk.start);
+        let cached = known.map(|key| key.at).filter(|at| *at >= self.cleared && self.clearing.is_empty());
         if cached.is_some() && matches!(way, Way::Cached | Way::ClearCache) {
             receiver.until_taken(1).await;
         }
         if way == Way::ClearCache {
-            // With nothing cached it is the next key frame that goes.
-            let next = self.stream.next_key(last_chunk.start).expect("it comes before the last");
-            self.cleared = next.at + 1;
+            self.clearing.push(self.joined.len());
         }
         self.joined.push(Joined { way, at, last_chunk, cached, receiver });
+    }
+
+    /// Whoever wants the cache cleared has that done when it has got something.
+    fn note_cleared(&mut self) {
+        let Self { clearing, joined, .. } = self;
+        let before = clearing.len();
+        clearing.retain(|index| joined[*index].receiver.taken() == 0);
+        if clearing.len() < before {
+            self.cleared = self.last_chunk.end;
+        }
+    }
+
+    /// Waits until nobody is left who wants the cache cleared.
+    async fn until_cleared(&mut self) {
+        for index in &self.clearing {
+            self.joined[*index].receiver.until_taken(1).await;
+        }
+        self.note_cleared();
     }
 }
 
