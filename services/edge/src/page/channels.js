@@ -100,8 +100,10 @@ function fill(item, { name, state, container, tracks, receivers, bitrate, starte
   item.dataset.state = state;
   setText(part('channel-name'), name);
   setText(part('channel-state'), STATES.get(state) ?? state);
-  const made = new Set([tracksText(tracks ?? []), container && containerName(container)].filter(Boolean));
-  setText(part('channel-tracks'), [...made].join(' · ') || (state === 'waiting' ? 'Nobody publishes yet' : 'Unknown media'));
+  const made = tracksText(tracks ?? []);
+  const packing = container ? containerName(container) : '';
+  // MJPEG is the name of both.
+  setText(part('channel-tracks'), [made, made.includes(packing) ? '' : packing].filter(Boolean).join(' · ') || (state === 'waiting' ? 'Nobody publishes yet' : 'Unknown media'));
   const age = startedAt ? elapsedText(Date.now() - Date.parse(startedAt)) : null;
   const traffic = [countText(receivers ?? 0, 'viewer'), bitrate ? bitrateText(bitrate) : null, age];
   setText(part('channel-traffic'), traffic.filter(Boolean).join(' · '));
