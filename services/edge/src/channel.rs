@@ -53,7 +53,12 @@ pub(crate) struct Live {
 struct State {
     epoch: Epoch,
     occupied: Occupied,
+    /// The last publication, if it is over, for who waited for it: it may begin and end before their tasks run.
+    over: Option<Live>,
 }
+
+/// How long after its last chunk a publication that is over is kept: long enough for every task to have run.
+const OVER_KEPT_MS: u64 = 1_000;
 
 #[derive(Debug)]
 enum Occupied {
@@ -109,7 +114,7 @@ impl Channel {
         resources.metrics.channels.inc();
         Self {
             name,
-            state: Mutex::new(State { epoch, occupied: Occupied::No }),
+            state: Mutex::new(State { epoch, occupied: Occupied::No, over: None }),
             stage: watch::Sender::new(Stage::Vacant),
             receivers: AtomicUsize::new(0),
             resources,
@@ -124,6 +129,31 @@ impl Channel {
     /// Follows the channel through its publications.
     pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// What somebody who comes now has missed: every publication up to this one. A live one is not missed.
+    pub(crate) fn missed(&self) -> Epoch {
+        let state = self.lock();
+        match &*self.stage.borrow() {
+            Stage::Live(_) => Epoch::NONE,
+            Stage::Vacant | Stage::Held(_) => state.epoch,
+        }
+    }
+
+    /// The publication after `epoch`, live or just over.
+    pub(crate) fn publication_after(&self, epoch: Epoch) -> Option<Live> {
+        let state = self.lock();
+        let live = match &*self.stage.borrow() {
+            Stage::Live(live) => Some(live.clone()),
+            Stage::Vacant | Stage::Held(_) => state.over.clone(),
+        };
+        live.filter(|live| live.feed.epoch() > epoch)
+    }
+
+    /// Lets go of a publication that was over long ago.
+    pub(crate) fn forget_over(&self) {
+        let mut state = self.lock();
+        state.over.take_if(|over| over.feed.silent_ms() > OVER_KEPT_MS);
     }
 
     /// Receivers attached or waiting.
@@ -168,6 +198,7 @@ impl Channel {
         let epoch = state.epoch.next();
         let bitrate = Arc::new(Bitrate::default());
         state.epoch = epoch;
+        state.over = None;
         self.channels.remember(epoch);
         state.occupied = Occupied::By {
             key: claimant.key.clone(),
@@ -190,17 +221,18 @@ impl Channel {
             return;
         }
         let Occupied::By { key, .. } = std::mem::replace(&mut state.occupied, Occupied::No) else { return };
-        match end {
-            End::Clean => {
-                self.stage.send_replace(Stage::Vacant);
-            }
-            End::Lost => {
-                let until = Instant::now() + grace;
-                state.occupied = Occupied::Reserved { key, until };
-                self.stage.send_replace(Stage::Held(until));
-                drop(state);
-                self.channels.keep_until(self, until);
-            }
+        let now = Instant::now();
+        let (stage, until) = match end {
+            End::Clean => (Stage::Vacant, None),
+            End::Lost => (Stage::Held(now + grace), Some(now + grace)),
+        };
+        if let Stage::Live(live) = self.stage.send_replace(stage) {
+            state.over = Some(live);
+        }
+        if let Some(until) = until {
+            state.occupied = Occupied::Reserved { key, until };
+            drop(state);
+            self.channels.keep_until(self, until);
         }
     }
 

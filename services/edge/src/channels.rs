@@ -55,8 +55,11 @@ impl Channels {
         self.lock().kept.push((until, Arc::clone(channel)));
     }
 
-    /// Lets go of channels that were kept long enough.
+    /// Lets go of what was kept long enough.
     pub(crate) fn sweep(&self, now: Instant) {
+        for channel in self.list() {
+            channel.forget_over();
+        }
         let (due, kept) =
             std::mem::take(&mut self.lock().kept).into_iter().partition(|(until, _)| *until <= now);
         self.lock().kept.extend::<Vec<_>>(kept);

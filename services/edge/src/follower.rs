@@ -242,7 +242,8 @@ impl Follower {
                 if let Some(text) = announce.skip() {
                     self.outlet.text(&text);
                 }
-                self.move_to(&mut cursor, Place::Joining { from: next, oldest: false });
+                let from = self.feed.ring().skip_from(next);
+                self.move_to(&mut cursor, Place::Joining { from, oldest: false });
                 (Pumped::More, 0)
             }
             Read::Chunks(_) => {

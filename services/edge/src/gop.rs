@@ -203,6 +203,12 @@ impl Ring {
         self.joins.back().filter(|join| join.seq >= from).cloned()
     }
 
+    /// From which chunk on a cursor that fell out at `cursor` may join: with the most of the ring ahead of it. At the
+    /// oldest chunk of an opaque stream it would fall out again with the next one.
+    pub(crate) fn skip_from(&self, cursor: Seq) -> Seq {
+        if self.tail == Tail::Closed { cursor } else { self.end() }
+    }
+
     /// Oldest place where a receiver may start: the beginning of the publication as long as it is kept.
     pub(crate) fn join_first(&self) -> Option<JoinPoint> {
         if self.tail != Tail::Closed { self.join_from(0) } else { self.joins.front().cloned() }
@@ -343,6 +349,15 @@ mod tests {
         ring.clear_cache();
         assert_eq!(ring.join_from(0).unwrap().seq, 12);
         assert_eq!(ring.read(2, 1, 1, &mut vec![]), Read::Chunks(1), "receivers that are behind still read");
+    }
+
+    #[test]
+    fn a_skip_leaves_the_whole_ring_ahead() {
+        let mut ring = ring(12);
+        ring.mark(&join(40));
+        assert_eq!(ring.join_from(ring.skip_from(0)).unwrap().seq, 5, "the newest join point");
+        ring.mark_opaque();
+        assert_eq!(ring.join_from(ring.skip_from(0)).unwrap().seq, 12, "whatever comes next");
     }
 
     #[test]

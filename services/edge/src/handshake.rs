@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_proto::websocket::{Close, ParseTargetError, Target};
 use tokio::net::TcpStream;
@@ -38,8 +39,11 @@ type Answer = Response<Full<Bytes>>;
 /// Serves HTTP on a connection until it ends or becomes a websocket.
 pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
     let upgrade = Mutex::new(None);
+    let answered = AtomicBool::new(false);
     let service = service_fn(async |mut request| {
+        answered.store(true, Ordering::Relaxed);
         let (answer, asked) = answer(node, &mut request);
+        let answer = if node.is_leaving() { with_close(answer) } else { answer };
         *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok::<_, Infallible>(answer)
     });
@@ -53,6 +57,8 @@ pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -
     // Boxed: the state of an HTTP connection is large, and a session that may last for days must not carry it along.
     match timeout(HTTP_LIFETIME, Box::pin(connection)).await {
         Ok(Ok(())) => {}
+        // Kept by a browser for the request after the last: nobody was slow.
+        Ok(Err(error)) if error.is_timeout() && answered.load(Ordering::Relaxed) => return None,
         Ok(Err(error)) => {
             count_refusal(node, &error);
             return None;
@@ -88,7 +94,8 @@ type Ask = (OnUpgrade, Result<Target, Refused>);
 fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>) {
     let path = request.uri().path();
     let asked = request.uri().path_and_query().map_or(path, |whole| whole.as_str()).parse::<Target>();
-    if asked != Err(ParseTargetError::Shape) && !is_own_path(path) {
+    let is_own = asked.is_err() && is_own_path(path);
+    if asked != Err(ParseTargetError::Shape) && !is_own {
         let ask =
             asked.map_err(Refused::from).and_then(|target| check_origin(node, request.headers(), target));
         return websocket(node, request, ask);
@@ -105,7 +112,8 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
     (answer, None)
 }
 
-/// Paths of three segments that are no channel's: none of them ends in a kind.
+/// Paths that are no stream's, whatever their segments, unless they are whole and valid targets: `v1` and `page` are
+/// names of channels like any other.
 fn is_own_path(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/page/")
 }
@@ -136,6 +144,10 @@ fn websocket(
         node.metrics.handshakes_refused.with_label_values(&[Refusal::Malformed.name()]).inc();
         (text(StatusCode::BAD_REQUEST, why), None)
     };
+    // RFC 6455, section 4.1: at least HTTP/1.1. What is older has no upgrade, so nothing would follow the answer.
+    if request.version() < Version::HTTP_11 {
+        return malformed("a websocket takes HTTP/1.1\n");
+    }
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return malformed("the Connection header does not name Upgrade\n");
     }
@@ -179,6 +191,15 @@ fn text(status: StatusCode, body: &'static str) -> Answer {
 fn json(body: Vec<u8>) -> Answer {
     let answer = with(Response::new(Full::from(body)), header::CONTENT_TYPE, "application/json");
     with(answer, header::CACHE_CONTROL, "no-store")
+}
+
+/// The last answer on its connection. One that becomes a websocket says already what becomes of the connection.
+fn with_close(answer: Answer) -> Answer {
+    if answer.headers().contains_key(header::CONNECTION) {
+        answer
+    } else {
+        with(answer, header::CONNECTION, "close")
+    }
 }
 
 pub(crate) fn with(mut answer: Answer, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Answer {

@@ -19,6 +19,10 @@ use crate::{handshake, session};
 const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What the kernel takes for a connection beyond what is on its way. Left alone it takes megabytes: a slow viewer would
+/// be half a minute late before its lag is seen, and a frozen one costs memory that no budget counts.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
+
 /// How long to wait after the first failure to accept, and at the most: file descriptors come back when sessions end.
 const ACCEPT_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
 
@@ -113,14 +117,15 @@ async fn connection(
     node.metrics.connections.dec();
 }
 
-/// Options that find half-open connections and keep small messages from waiting.
+/// Options that find half-open and slow connections and keep small messages from waiting.
 fn prepare(stream: &TcpStream, node: &Node) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
     let set = socket
         .set_tcp_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(node.config.tcp_user_timeout)));
+        .and_then(|()| socket.set_tcp_user_timeout(Some(node.config.tcp_user_timeout)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX));
     if let Err(error) = set {
         // The connection works without; the timeouts of the protocol find it too, only later.
         warn!(%error, "socket options not set");

@@ -32,7 +32,7 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The request is not HTTP, or not a valid websocket handshake.
     Malformed,
-    /// The node had no room for another handshake.
+    /// The connection ended in the middle of a request.
     Lost,
 }
 

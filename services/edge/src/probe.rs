@@ -8,7 +8,7 @@ use relay_proto::StreamKey;
 use relay_proto::websocket::{Close, OpCode};
 use tokio::time::timeout;
 
-use crate::channel::{Channel, Stage};
+use crate::channel::Channel;
 use crate::feed::Feed;
 use crate::session::{Ended, Session};
 use crate::socket::frame;
@@ -19,11 +19,11 @@ const COMPLETE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Runs a probe's session to its end.
 pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
     let mut stage = channel.stage();
+    let missed = channel.missed();
     loop {
-        let live = match stage.borrow_and_update().clone() {
-            Stage::Live(live) => Some(live),
-            Stage::Vacant | Stage::Held(_) => None,
-        };
+        // Before the question, so that no change is missed after it.
+        stage.borrow_and_update();
+        let live = channel.publication_after(missed);
         if let Some(live) = &live
             && !session.node.config.receive_policy.admits(key, &live.key)
         {
@@ -54,7 +54,7 @@ async fn sample(feed: Option<&Feed>) -> bytes::Bytes {
         next().await;
     }
     let complete = async {
-        while !feed.info().as_ref().is_some_and(Info::is_complete) {
+        while feed.ended().is_none() && !feed.info().as_ref().is_some_and(Info::is_complete) {
             next().await;
         }
     };

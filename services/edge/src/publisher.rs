@@ -17,14 +17,12 @@ use crate::socket::{Outlet, Received};
 #[derive(Debug)]
 pub(crate) struct Incumbent {
     outlet: Arc<Outlet>,
-    /// Counts what was heard.
-    heard: watch::Sender<u64>,
     replaced: watch::Sender<bool>,
 }
 
 impl Incumbent {
     fn new(outlet: &Arc<Outlet>) -> Self {
-        Self { outlet: Arc::clone(outlet), heard: watch::Sender::new(0), replaced: watch::Sender::new(false) }
+        Self { outlet: Arc::clone(outlet), replaced: watch::Sender::new(false) }
     }
 
     /// A newer publisher has the channel.
@@ -34,13 +32,9 @@ impl Incumbent {
 
     /// Pings, and tells whether anything was heard in time.
     async fn answers(&self, within: Duration) -> bool {
-        let mut heard = self.heard.subscribe();
+        let mut heard = self.outlet.heard();
         self.outlet.ping();
         timeout(within, heard.changed()).await.is_ok()
-    }
-
-    fn heard(&self) {
-        self.heard.send_modify(|count| *count += 1);
     }
 }
 
@@ -96,7 +90,6 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
             () = is_set(&mut replaced) => return Close::Replaced.into(),
             ended = session.keeper.upkeep() => return ended,
             received = session.inbound.next() => {
-                incumbent.heard();
                 if let Some(ended) = session.keeper.take(&received) {
                     if matches!(received, Received::Closed) {
                         publication.finish();

@@ -33,9 +33,11 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, target: &
         target,
         channel,
         stage: channel.stage(),
-        epoch: Epoch::NONE,
+        epoch: channel.missed(),
+        served: false,
         notices: Notices { wanted: target.options.notices, node: Arc::clone(&session.node) },
         next_stats: Instant::now() + STATS_INTERVAL,
+        clear_cache: target.kind == Kind::ReceiveClearCache,
         batch: Vec::new(),
     };
     match receiver.receive(session).await {
@@ -48,10 +50,14 @@ struct Receiver<'a> {
     target: &'a Target,
     channel: &'a Arc<Channel>,
     stage: watch::Receiver<Stage>,
-    /// The publication that is or was followed.
+    /// The publication that is or was followed, or the last one that was over before this receiver came.
     epoch: Epoch,
+    /// Whether one was followed.
+    served: bool,
     notices: Notices,
     next_stats: Instant,
+    /// Still to be done; once, whatever the number of publications that are followed.
+    clear_cache: bool,
     /// Reused by every turn of catching up.
     batch: Vec<Bytes>,
 }
@@ -66,6 +72,7 @@ impl Receiver<'_> {
                 return Err(Close::WrongKey.into());
             }
             self.epoch = live.feed.epoch();
+            self.served = true;
             let end = match self.target.options.form {
                 Form::Published => self.follow(session, &live.feed, start).await?,
                 Form::Fmp4 => match self.as_fmp4(session, &live.feed).await? {
@@ -95,18 +102,20 @@ impl Receiver<'_> {
 
     /// Waits for the next publication. A receiver that followed one before waits no longer than the grace period.
     async fn publication(&mut self, session: &mut Session) -> Result<Live, Ended> {
-        let served = self.epoch > Epoch::NONE;
-        let mut held_until = served.then(|| Instant::now() + session.node.config.grace);
+        let mut held_until = self.served.then(|| Instant::now() + session.node.config.grace);
         loop {
-            match &*self.stage.borrow_and_update() {
-                Stage::Live(live) if live.feed.epoch() > self.epoch => return Ok(live.clone()),
-                Stage::Held(until) if served => {
-                    held_until = Some(*until);
-                    let grace_ms = until.saturating_duration_since(Instant::now()).as_millis();
-                    let grace_ms = u64::try_from(grace_ms).unwrap_or(u64::MAX);
-                    self.notices.send(session, || Notice::Held { grace_ms });
-                }
-                _ => {}
+            // Before the question, so that no change is missed after it.
+            let stage = self.stage.borrow_and_update().clone();
+            if let Some(live) = self.channel.publication_after(self.epoch) {
+                return Ok(live);
+            }
+            if let Stage::Held(until) = stage
+                && self.served
+            {
+                held_until = Some(until);
+                let grace_ms = until.saturating_duration_since(Instant::now()).as_millis();
+                let grace_ms = u64::try_from(grace_ms).unwrap_or(u64::MAX);
+                self.notices.send(session, || Notice::Held { grace_ms });
             }
             tokio::select! {
                 biased;
@@ -146,7 +155,6 @@ impl Receiver<'_> {
     ) -> Result<End, Ended> {
         let following = Follower::attach(feed, &session.outlet, start);
         let mut skips = Skips::default();
-        let mut clear_cache = self.target.kind == Kind::ReceiveClearCache;
         let mut blocked = false;
         let mut more = true;
         loop {
@@ -159,9 +167,9 @@ impl Receiver<'_> {
                     Pumped::Over => return Err(Ended::ConnectionLost),
                     Pumped::Waiting | Pumped::More | Pumped::Blocked => {}
                 }
-                if clear_cache && !following.is_joining() {
+                if self.clear_cache && !following.is_joining() {
                     feed.ring().clear_cache();
-                    clear_cache = false;
+                    self.clear_cache = false;
                 }
                 let new = skips.note(following.skips(), Instant::now());
                 session.node.metrics.skips.inc_by(new);

@@ -141,7 +141,7 @@ impl Session {
         if let Ended::Close(close) = ended {
             self.outlet.close(close);
             // Whoever does not take the close frame in time has its connection dropped.
-            let _ = timeout(CLOSE_TIMEOUT, async {
+            let _ = timeout(CLOSE_TIMEOUT.min(self.node.config.write_timeout), async {
                 self.outlet.flushed().await;
                 self.outlet.shut();
                 self.inbound.drain().await;
@@ -159,7 +159,7 @@ pub(crate) struct Keeper {
     idle_timeout: Duration,
     write_timeout: Duration,
     next_heartbeat: Instant,
-    heard: Instant,
+    heard: watch::Receiver<Instant>,
     blocked: bool,
     leaving: watch::Receiver<Leaving>,
     leave_at: Option<(Instant, u32)>,
@@ -171,12 +171,12 @@ impl Keeper {
     fn new(node: &Arc<Node>, kind: Kind, outlet: Arc<Outlet>) -> Self {
         let now = Instant::now();
         Self {
+            heard: outlet.heard(),
             outlet,
             heartbeat_interval: node.config.heartbeat_interval,
             idle_timeout: node.config.idle_timeout,
             write_timeout: node.config.write_timeout,
             next_heartbeat: now + node.config.heartbeat_interval,
-            heard: now,
             blocked: false,
             leaving: node.leaving(),
             leave_at: None,
@@ -186,12 +186,9 @@ impl Keeper {
     }
 
     /// Something came from the client. Tells whether it ends the session.
-    pub(crate) fn take(&mut self, received: &Received) -> Option<Ended> {
+    pub(crate) fn take(&self, received: &Received) -> Option<Ended> {
         match received {
-            Received::Binary(_) | Received::Heartbeat | Received::Text | Received::Sign => {
-                self.heard = Instant::now();
-                None
-            }
+            Received::Binary(_) | Received::Heartbeat | Received::Text | Received::Sign => None,
             Received::Closed => Some(Close::ClientClosed.into()),
             Received::Lost => Some(Ended::ConnectionLost),
             Received::Invalid(close) => Some((*close).into()),
@@ -207,7 +204,8 @@ impl Keeper {
     pub(crate) async fn upkeep(&mut self) -> Ended {
         loop {
             let now = Instant::now();
-            if now >= self.heard + self.idle_timeout {
+            let silent_until = *self.heard.borrow() + self.idle_timeout;
+            if now >= silent_until {
                 return Close::Idle.into();
             }
             if let Some((at, retry_after_ms)) = self.leave_at
@@ -219,7 +217,7 @@ impl Keeper {
                 self.outlet.heartbeat();
                 self.next_heartbeat = now + self.heartbeat_interval;
             }
-            let mut next = self.next_heartbeat.min(self.heard + self.idle_timeout);
+            let mut next = self.next_heartbeat.min(silent_until);
             if let Some((at, _)) = self.leave_at {
                 next = next.min(at);
             }

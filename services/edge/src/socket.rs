@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use relay_proto::websocket::{Close, FrameHeader, HEARTBEAT, OpCode};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -35,6 +35,8 @@ pub(crate) struct Outlet {
     stream: TcpStream,
     out: Mutex<Out>,
     wake: Notify,
+    /// When the last byte came. Bytes and not messages: in the middle of a long chunk there is no place for a pong.
+    heard: watch::Sender<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +72,8 @@ pub(crate) enum Flow {
 
 impl Outlet {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, out: Mutex::default(), wake: Notify::new() }
+        let heard = watch::Sender::new(Instant::now());
+        Self { stream, out: Mutex::default(), wake: Notify::new(), heard }
     }
 
     /// Tries to send one ready frame. With [`Flow::Blocked`], `accepted` tells whether the frame is on its way in part.
@@ -203,6 +206,11 @@ impl Outlet {
     pub(crate) async fn writable(&self) {
         // An error makes the socket writable too, and the next attempt to write meets it.
         let _ = self.stream.writable().await;
+    }
+
+    /// When the last byte came from the client.
+    pub(crate) fn heard(&self) -> watch::Receiver<Instant> {
+        self.heard.subscribe()
     }
 
     /// Calls the session's task.
@@ -408,6 +416,9 @@ impl Read for Wire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.outlet.stream.try_read(buffer)?;
         *self.received_bytes += count as u64;
+        if count > 0 {
+            self.outlet.heard.send_replace(Instant::now());
+        }
         Ok(count)
     }
 }

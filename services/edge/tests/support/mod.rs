@@ -1,6 +1,10 @@
 //! A node in this process on a free port, and clients that speak to it over real sockets.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
+
+pub(crate) mod media;
+pub(crate) mod raw;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use relay_edge::{Config, Edge};
 use relay_lifecycle::drain::{self, Trigger};
 use relay_lifecycle::readiness::Readiness;
+use relay_proto::api;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -16,20 +21,20 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Nothing that these tests wait for takes this long; what does hangs.
-pub const HANG: Duration = Duration::from_secs(20);
+pub(crate) const HANG: Duration = Duration::from_secs(20);
 
 /// A running node.
-pub struct Node {
-    pub address: SocketAddr,
-    pub trigger: Trigger,
-    pub metrics: prometheus::Registry,
-    pub readiness: Readiness,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) trigger: Trigger,
+    pub(crate) metrics: prometheus::Registry,
+    pub(crate) readiness: Readiness,
     task: JoinHandle<()>,
 }
 
 impl Node {
     /// Starts a node with these settings, on a free port.
-    pub async fn start(config: Config) -> Self {
+    pub(crate) async fn start(config: Config) -> Self {
         let metrics = prometheus::Registry::new();
         let readiness = Readiness::new();
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..config };
@@ -42,41 +47,88 @@ impl Node {
     }
 
     /// Connects to `/channel/key/kind`.
-    pub async fn open(&self, path: &str) -> Client {
-        let (socket, _) =
-            timeout(HANG, connect_async(format!("ws://{}{path}", self.address))).await.unwrap().unwrap();
-        Client { socket }
+    pub(crate) async fn open(&self, path: &str) -> Client {
+        Client::connect(self.address, path).await
     }
 
     /// Connects and publishes one chunk, so that the channel is surely live once this returns.
-    pub async fn publish(&self, path: &str, first: &[u8]) -> Client {
+    pub(crate) async fn publish(&self, path: &str, first: &[u8]) -> Client {
+        let before = self.metric("relaycast_chunks_received_total", &[]);
         let mut publisher = self.open(path).await;
         publisher.send(first).await;
-        self.until("relaycast_chunks_received_total", |count| count >= 1.0).await;
+        self.until("relaycast_chunks_received_total", |count| count > before).await;
         publisher
     }
 
+    /// Connects a receiver or probe to a channel without a publisher, and returns when it waits there.
+    pub(crate) async fn wait_for(&self, path: &str) -> Client {
+        let opened =
+            || self.metric("relaycast_sessions", &[]) + self.metric("relaycast_session_ends_total", &[]);
+        let before = opened();
+        let client = self.open(path).await;
+        let waits = async {
+            while opened() <= before {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(HANG, waits).await.expect("the session begins in time");
+        client
+    }
+
+    /// Waits until sessions of this kind have ended for this reason so many times.
+    pub(crate) async fn until_ended(&self, kind: &str, reason: &str, times: u32) {
+        self.until_labelled("relaycast_session_ends_total", &[kind, reason], |ended| {
+            ended == f64::from(times)
+        })
+        .await;
+    }
+
+    /// Every metric as Prometheus reads it.
+    pub(crate) fn metrics_text(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.metrics.gather()).unwrap()
+    }
+
+    /// What `GET /v1/channels` tells.
+    pub(crate) async fn channels(&self) -> Vec<api::Channel> {
+        let answer = self.connect().await.ask("GET /v1/channels HTTP/1.1\r\nHost: x\r\n").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<api::Channels>(body).unwrap().channels
+    }
+
+    /// What `GET /v1/channels` tells of the only channel.
+    pub(crate) async fn channel(&self) -> api::Channel {
+        let mut channels = self.channels().await;
+        assert_eq!(channels.len(), 1, "{channels:?}");
+        channels.remove(0)
+    }
+
+    /// Waits until the only channel is in this state.
+    pub(crate) async fn until_state(&self, state: api::ChannelState) {
+        let reached = timeout(HANG, async { while self.channel().await.state != state {} });
+        assert!(reached.await.is_ok(), "{:?}", self.channel().await);
+    }
+
     /// The sum of a metric over its labels that contain all of `labels`.
-    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let families = self.metrics.gather();
-        let family = families.iter().find(|family| family.get_name() == name).expect("the metric exists");
+        let family = families.iter().find(|family| family.name() == name).expect("the metric exists");
         family
             .get_metric()
             .iter()
             .filter(|metric| {
-                labels.iter().all(|label| metric.get_label().iter().any(|pair| pair.get_value() == *label))
+                labels.iter().all(|label| metric.get_label().iter().any(|pair| pair.value() == *label))
             })
             .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
             .sum()
     }
 
     /// Waits until a metric, summed over its labels, is as wanted.
-    pub async fn until(&self, name: &str, wanted: impl Fn(f64) -> bool) {
+    pub(crate) async fn until(&self, name: &str, wanted: impl Fn(f64) -> bool) {
         self.until_labelled(name, &[], wanted).await;
     }
 
     /// The same, for some labels. Metrics are read in process, so this polls; each turn lets the node run.
-    pub async fn until_labelled(&self, name: &str, labels: &[&str], wanted: impl Fn(f64) -> bool) {
+    pub(crate) async fn until_labelled(&self, name: &str, labels: &[&str], wanted: impl Fn(f64) -> bool) {
         let reached = timeout(HANG, async {
             while !wanted(self.metric(name, labels)) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -86,19 +138,19 @@ impl Node {
     }
 
     /// Waits for the end of the node after a drain.
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         timeout(HANG, self.task).await.unwrap().unwrap();
     }
 }
 
 /// A websocket client.
-pub struct Client {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 /// What a client sees, heartbeats and pings left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Chunk(Vec<u8>),
     Text(String),
     Close(u16, String),
@@ -107,16 +159,30 @@ pub enum Seen {
 }
 
 impl Client {
-    pub async fn send(&mut self, chunk: &[u8]) {
+    pub(crate) async fn connect(address: SocketAddr, path: &str) -> Self {
+        let (socket, _) =
+            timeout(HANG, connect_async(format!("ws://{address}{path}"))).await.unwrap().unwrap();
+        Self { socket }
+    }
+
+    pub(crate) async fn send(&mut self, chunk: &[u8]) {
         self.socket.send(Message::Binary(Bytes::copy_from_slice(chunk))).await.unwrap();
     }
 
-    pub async fn text(&mut self, text: &str) {
+    /// The same, where the node may have closed already.
+    pub(crate) async fn try_send(
+        &mut self,
+        chunk: &[u8],
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        self.socket.send(Message::Binary(Bytes::copy_from_slice(chunk))).await
+    }
+
+    pub(crate) async fn text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
     /// The next thing that is neither heartbeat nor ping.
-    pub async fn next(&mut self) -> Seen {
+    pub(crate) async fn next(&mut self) -> Seen {
         timeout(HANG, async {
             loop {
                 match self.socket.next().await {
@@ -136,7 +202,7 @@ impl Client {
     }
 
     /// The next chunk.
-    pub async fn chunk(&mut self) -> Vec<u8> {
+    pub(crate) async fn chunk(&mut self) -> Vec<u8> {
         match self.next().await {
             Seen::Chunk(chunk) => chunk,
             other => panic!("a chunk is expected, not {other:?}"),
@@ -144,7 +210,7 @@ impl Client {
     }
 
     /// Everything up to the close frame: the chunks, the texts, and code and reason of the close.
-    pub async fn rest(&mut self) -> (Vec<Vec<u8>>, Vec<String>, Option<(u16, String)>) {
+    pub(crate) async fn rest(&mut self) -> Rest {
         let (mut chunks, mut texts) = (vec![], vec![]);
         loop {
             match self.next().await {
@@ -157,7 +223,7 @@ impl Client {
     }
 
     /// Asserts that the session ends with this error and close code, without a single chunk.
-    pub async fn is_refused(&mut self, text: &str, code: u16) {
+    pub(crate) async fn is_refused(&mut self, text: &str, code: u16) {
         let (chunks, texts, close) = self.rest().await;
         assert_eq!(chunks, Vec::<Vec<u8>>::new());
         assert_eq!(texts.len(), 1, "{texts:?}");
@@ -165,9 +231,65 @@ impl Client {
         assert_eq!(close.map(|(code, _)| code), Some(code));
     }
 
+    /// Everything up to the end, read by a task of its own: pings are answered while the test does something else.
+    pub(crate) fn stay(mut self) -> Staying {
+        #[expect(clippy::disallowed_methods, reason = "aborted when the test drops it")]
+        Staying(tokio::spawn(async move { self.rest().await }))
+    }
+
     /// Closes cleanly and waits for the other side.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.socket.close(None).await.unwrap();
         while let Some(Ok(_)) = timeout(HANG, self.socket.next()).await.unwrap() {}
+    }
+}
+
+/// What a client sees up to the end: the chunks, the texts, and code and reason of the close.
+pub(crate) type Rest = (Vec<Vec<u8>>, Vec<String>, Option<(u16, String)>);
+
+/// A client that is read by a task of its own. Dropping it drops the connection.
+pub(crate) struct Staying(JoinHandle<Rest>);
+
+impl Staying {
+    /// What [`Client::rest`] tells, when it has ended.
+    pub(crate) async fn ended(mut self) -> Rest {
+        timeout(HANG, &mut self.0).await.expect("the session ends in time").unwrap()
+    }
+
+    /// Asserts that the session ended with this error and close code.
+    pub(crate) async fn was_refused(self, text: &str, code: u16) {
+        let (_, texts, close) = self.ended().await;
+        assert!(texts.len() == 1 && texts[0].starts_with(text), "{texts:?}");
+        assert_eq!(close.map(|(code, _)| code), Some(code));
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A publisher and a receiver that have nothing to do with what a test does to their node.
+pub(crate) struct Bystanders {
+    publisher: Client,
+    receiver: Client,
+    number: u32,
+}
+
+impl Bystanders {
+    pub(crate) async fn on(node: &Node) -> Self {
+        let publisher = node.publish("/bystanders/key/publish", b"first").await;
+        let mut receiver = node.open("/bystanders/key/receive").await;
+        assert_eq!(receiver.chunk().await, b"first");
+        Self { publisher, receiver, number: 0 }
+    }
+
+    /// Asserts that what one of them sends reaches the other.
+    pub(crate) async fn are_undisturbed(&mut self) {
+        self.number += 1;
+        let chunk = self.number.to_string();
+        self.publisher.send(chunk.as_bytes()).await;
+        assert_eq!(self.receiver.chunk().await, chunk.as_bytes());
     }
 }
