@@ -90,6 +90,8 @@ impl Receiver<'_> {
     /// Where this receiver starts in the first publication it meets.
     fn first_start(&mut self) -> StartAt {
         if !matches!(*self.stage.borrow(), Stage::Live(_)) {
+            // Nothing is cached, and what will be is not for this receiver to clear.
+            self.clear_cache = false;
             // With notices a start is announced together with what the stream is, which its first bytes may not tell yet.
             return if self.notices.wanted { StartAt::FirstJoin } else { StartAt::Beginning };
         }
@@ -153,6 +155,7 @@ impl Receiver<'_> {
         feed: &Arc<Feed>,
         start: StartAt,
     ) -> Result<End, Ended> {
+        let cached_until = feed.ring().end();
         let following = Follower::attach(feed, &session.outlet, start);
         let mut skips = Skips::default();
         let mut blocked = false;
@@ -167,9 +170,9 @@ impl Receiver<'_> {
                     Pumped::Over => return Err(Ended::ConnectionLost),
                     Pumped::Waiting | Pumped::More | Pumped::Blocked => {}
                 }
-                if self.clear_cache && !following.is_joining() {
-                    feed.ring().clear_cache();
-                    self.clear_cache = false;
+                // What came since then is what others wait for.
+                if std::mem::take(&mut self.clear_cache) {
+                    feed.ring().clear_cache(cached_until);
                 }
                 let new = skips.note(following.skips(), Instant::now());
                 session.node.metrics.skips.inc_by(new);
