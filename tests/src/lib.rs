@@ -1,1 +1,39 @@
-//! Helpers shared by the tests of whole processes.
+//! Real processes, real clients, real media: what the tests of this crate share.
+//!
+//! The tests run the `relaycast` binary of this workspace, so `cargo build -p relaycast` comes before them; `make test`
+//! does that. They look for it in the target folder they were built in, or where the variable `RELAYCAST_BIN` says.
+//!
+//! Whatever is random comes from one seed, which a failing test prints; `RELAYCAST_TEST_SEED` plays it again.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may do this, its helpers too")]
+
+use std::time::Duration;
+
+pub mod client;
+pub mod ffmpeg;
+pub mod node;
+pub mod process;
+pub mod seed;
+pub mod stream;
+
+/// Nothing that these tests wait for takes this long, on a busy machine either; what does hangs.
+pub const HANG: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at that nobody announces.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Waits until `look` finds something. A hang is reported as `what`.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = tokio::time::timeout(HANG, async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    });
+    match found.await {
+        Ok(found) => found,
+        Err(_) => panic!("{what}: not within {HANG:?}"),
+    }
+}

@@ -179,11 +179,13 @@ impl Ring {
         self.tail = Tail::From(self.first);
     }
 
-    /// Lets new receivers start at nothing that is cached now. Chunks stay for receivers that are behind.
-    pub(crate) fn clear_cache(&mut self) {
-        self.joins.clear();
-        if self.tail != Tail::Closed {
-            self.tail = Tail::From(self.end());
+    /// Lets new receivers start at nothing before this chunk. Chunks stay for receivers that are behind.
+    pub(crate) fn clear_cache(&mut self, before: Seq) {
+        while self.joins.front().is_some_and(|join| join.seq < before) {
+            self.joins.pop_front();
+        }
+        if let Tail::From(from) = self.tail {
+            self.tail = Tail::From(from.max(before));
         }
     }
 
@@ -347,7 +349,7 @@ mod tests {
         let mut ring = ring(12);
         ring.mark_opaque();
         assert_eq!(ring.join_from(0).unwrap().seq, 2);
-        ring.clear_cache();
+        ring.clear_cache(12);
         assert_eq!(ring.join_from(0).unwrap().seq, 12);
         assert_eq!(ring.read(2, 1, 1, &mut vec![]), Read::Chunks(1), "receivers that are behind still read");
     }
@@ -365,11 +367,12 @@ mod tests {
     fn clearing_the_cache_leaves_init() {
         let mut ring = ring(3);
         ring.mark(&join(8));
-        ring.clear_cache();
+        ring.clear_cache(3);
         assert!(ring.join_from(0).is_none());
         assert!(!ring.init().0.is_empty());
-        ring.mark(&join(16));
-        assert_eq!(ring.join_from(0).unwrap().seq, 2);
+        ring.mark(&join(24));
+        ring.clear_cache(3);
+        assert_eq!(ring.join_from(0).unwrap().seq, 3, "it came after what was to be cleared");
     }
 
     #[test]
@@ -409,7 +412,7 @@ mod tests {
                 match action {
                     0 => { ring.mark(&join(stream_len)); }
                     1 => { ring.mark(&join(stream_len.saturating_sub(17))); }
-                    2 => ring.clear_cache(),
+                    2 => ring.clear_cache(ring.end()),
                     _ => {}
                 }
                 stream_len += len as u64;

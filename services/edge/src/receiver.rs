@@ -90,6 +90,8 @@ impl Receiver<'_> {
     /// Where this receiver starts in the first publication it meets.
     fn first_start(&mut self) -> StartAt {
         if !matches!(*self.stage.borrow(), Stage::Live(_)) {
+            // Nothing is cached, and what will be is not for this receiver to clear.
+            self.clear_cache = false;
             return StartAt::Beginning;
         }
         match self.target.options.cache {
@@ -160,6 +162,7 @@ impl Receiver<'_> {
                 () = feed.known() => {}
             }
         }
+        let cached_until = feed.ring().end();
         let following = Follower::attach(feed, &session.outlet, start, &self.notices);
         let mut skips = Skips::default();
         let mut blocked = false;
@@ -176,9 +179,9 @@ impl Receiver<'_> {
                     Pumped::Over => return Err(Ended::ConnectionLost),
                     Pumped::Waiting | Pumped::More | Pumped::Blocked => {}
                 }
-                if self.clear_cache && !following.is_joining() {
-                    feed.ring().clear_cache();
-                    self.clear_cache = false;
+                // What came since then is what others wait for.
+                if std::mem::take(&mut self.clear_cache) {
+                    feed.ring().clear_cache(cached_until);
                 }
                 let new = skips.note(following.skips(), Instant::now());
                 session.node.metrics.skips.inc_by(new);

@@ -115,6 +115,26 @@ async fn receive_clear_cache_is_served_from_the_cache_and_then_clears_it_for_lat
 }
 
 #[tokio::test]
+async fn who_finds_the_cache_cleared_takes_nothing_from_others_who_wait() {
+    let node = Node::start(Config::default()).await;
+    let mut publisher = flv(&node).await;
+    let mut clearing = node.open("/cam/secret/receive-clear-cache").await;
+    assert_eq!(bytes(&mut clearing, flv_init(1).len()).await, flv_init(1));
+    let mut waiting = [
+        node.wait_for("/cam/secret/receive-clear-cache").await,
+        node.wait_for("/cam/secret/receive-clear-cache").await,
+        node.wait_for("/cam/secret/receive").await,
+    ];
+    push(&node, &mut publisher, &[flv_key(6), flv_delta(7)]).await;
+    let next = [flv_init(1), flv_key(6), flv_delta(7)].concat();
+    for receiver in &mut waiting {
+        assert_eq!(bytes(receiver, next.len()).await, next);
+    }
+    let mut later = node.open("/cam/secret/receive").await;
+    assert_eq!(bytes(&mut later, next.len()).await, next, "it came after what was to be cleared");
+}
+
+#[tokio::test]
 async fn the_tail_of_an_opaque_stream_can_be_cleared() {
     let node = Node::start(Config::default()).await;
     let mut publisher = node.publish("/cam/secret/publish", b"one").await;

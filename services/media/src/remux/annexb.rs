@@ -90,10 +90,10 @@ impl AnnexB {
             muxer.video_config(config);
         }
         let time = self.clock.tick(arrival_ms);
-        let frames = self.order.frames_until_shown(nal::units(bytes), picture.is_key);
+        let pictures = self.order.pictures_until_shown(nal::units(bytes), picture.is_key);
         muxer.picture(VideoSample {
             time,
-            composition_offset: frames * self.clock.step(),
+            composition_offset: self.clock.promise(pictures) - time,
             is_key: picture.is_key,
             data: picture.data,
         });

@@ -63,12 +63,18 @@ impl PictureOrder {
         }
     }
 
-    /// How many pictures after it is decoded the next picture is shown. 0 as long as nothing is reordered.
-    pub(crate) fn frames_until_shown<'a>(
+    /// How many pictures after it is decoded the next picture is shown, at most [`REORDER_MAX`]. 0 as long as nothing is
+    /// reordered.
+    pub(crate) fn pictures_until_shown<'a>(
         &mut self,
-        mut nals: impl Iterator<Item = &'a [u8]>,
+        nals: impl Iterator<Item = &'a [u8]>,
         is_key: bool,
-    ) -> i64 {
+    ) -> usize {
+        let pictures = self.delay_of(nals, is_key).clamp(0, REORDER_MAX);
+        usize::try_from(pictures).unwrap_or(0)
+    }
+
+    fn delay_of<'a>(&mut self, mut nals: impl Iterator<Item = &'a [u8]>, is_key: bool) -> i64 {
         let Some(count) = nals.find_map(|nal| self.count(nal)) else {
             return self.delay;
         };

@@ -1,0 +1,174 @@
+//! Child processes with an owner: none outlives the test that started it.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::HANG;
+
+const BINARY_VARIABLE: &str = "RELAYCAST_BIN";
+
+/// The binary under test: `RELAYCAST_BIN`, else that of the target folder which this test lies in.
+///
+/// # Panics
+/// When there is none.
+pub fn relaycast_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
+        let path = PathBuf::from(path);
+        assert!(path.is_file(), "{BINARY_VARIABLE} names no file: {}", path.display());
+        return path;
+    }
+    let test = std::env::current_exe().expect("the test has a path");
+    let found = test.ancestors().skip(1).map(|folder| folder.join("relaycast")).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "no relaycast binary above {}: run `cargo build -p relaycast`, or set {BINARY_VARIABLE}",
+            test.display()
+        )
+    })
+}
+
+/// `relaycast` with these arguments, and none of the settings that this process may have in its environment.
+pub fn relaycast<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(relaycast_binary());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RELAYCAST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running process. Dropping it kills it and waits for its end.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    said: watch::Receiver<String>,
+    /// Reads its standard error until that is closed.
+    listener: JoinSet<()>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code, or the signal.
+    pub status: ExitStatus,
+    /// All of its standard error.
+    pub said: String,
+}
+
+impl Process {
+    /// Starts a process; `name` is for failure reports.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(name: &'static str, command: &mut Command) -> Self {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let (sender, said) = watch::channel(String::new());
+        let mut listener = JoinSet::new();
+        listener.spawn(async move {
+            let mut buffer = vec![0; 8 << 10];
+            while let Ok(len @ 1..) = stderr.read(&mut buffer).await {
+                sender.send_modify(|said| said.push_str(&String::from_utf8_lossy(&buffer[..len])));
+            }
+        });
+        Self { name, child, said, listener }
+    }
+
+    /// Its standard output, for another process to read.
+    ///
+    /// # Panics
+    /// When it was not piped, or taken before.
+    pub fn stdout(&mut self) -> Stdio {
+        self.take_stdout().try_into().expect("a pipe can be handed over")
+    }
+
+    /// Its standard output, to be read here.
+    ///
+    /// # Panics
+    /// When it was not piped, or taken before.
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("standard output is piped and not taken yet")
+    }
+
+    /// Waits until its standard error has what `find` looks for.
+    ///
+    /// # Panics
+    /// When it ends or hangs before that.
+    pub async fn says<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        let mut said = self.said.clone();
+        let mut found = None;
+        let heard = timeout(
+            HANG,
+            said.wait_for(|text| {
+                found = find(text);
+                found.is_some()
+            }),
+        )
+        .await;
+        let over = match heard {
+            Ok(Ok(_)) => None,
+            Ok(Err(_)) => Some("ended"),
+            Err(_) => Some("hangs"),
+        };
+        if let Some(over) = over {
+            panic!("{} {over} without saying what is expected", self.name);
+        }
+        found.expect("the wait ended with it")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it hangs.
+    pub async fn ended(mut self) -> Ended {
+        let status = match timeout(HANG, self.child.wait()).await {
+            Ok(status) => status.expect("the child is ours to wait for"),
+            Err(_) => panic!("{} hangs", self.name),
+        };
+        // What it had written before its end may not be read yet.
+        while self.listener.join_next().await.is_some() {}
+        Ended { status, said: self.said.borrow().clone() }
+    }
+
+    /// Waits for its end, which has to be a success.
+    ///
+    /// # Panics
+    /// When it hangs or ends otherwise.
+    pub async fn succeeds(self) -> String {
+        let name = self.name;
+        let ended = self.ended().await;
+        assert!(ended.status.success(), "{name}: {}: {}", ended.status, ended.said);
+        ended.said
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(self) {}
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // Whoever is gone already need not be killed; either way the end is near.
+            let _ = self.child.start_kill();
+            while matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::yield_now();
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {} said:\n{}", self.name, *self.said.borrow());
+        }
+    }
+}
