@@ -11,8 +11,9 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CRATES := proto services/media
 # Seconds per fuzz target.
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 120
 
-.PHONY: help run test check bench fuzz fuzz-build
+.PHONY: help run test check soak bench fuzz
 
 help: ## Lists the recipes
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ fuzz: ## Fuzzes every parser of peer bytes, FUZZ_SECONDS (60) each
 	@set -e; for crate in $(FUZZ_CRATES); do for target in $$(cd $$crate && cargo +nightly fuzz list); do \
 	    echo "== $$crate: $$target"; (cd $$crate && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
 	done; done
+
+soak: ## Runs the mixed load for SOAK_SECONDS (120) instead of three
+	RELAYCAST_SOAK_SECONDS=$(SOAK_SECONDS) cargo nextest run --profile soak --no-capture -p relay-edge --test soak
 
 bench: ## Measures the parts of the data path
 	cargo bench --workspace

@@ -7,8 +7,8 @@ mod support;
 use std::time::Duration;
 
 use relay_edge::Config;
-use support::Node;
 use support::raw::Raw;
+use support::{Node, resident_bytes};
 
 const MIB: usize = 1 << 20;
 
@@ -24,12 +24,6 @@ const SLACK_BYTES: usize = 24 * MIB;
 
 /// Ten seconds of 100 Mbit/s for each of the channels.
 const PUBLISHED_BYTES: usize = CHANNELS * 12 * MIB;
-
-fn resident_bytes() -> usize {
-    // In pages; the second number is the resident ones.
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
 
 #[tokio::test]
 async fn the_cache_stays_within_its_budget_with_no_slow_and_frozen_receivers() {
