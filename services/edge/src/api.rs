@@ -1,19 +1,10 @@
-//! `GET /v1/channels`, and how the media crate's words become the API's.
+//! How the media crate's words and the clock's become the API's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use relay_proto::api;
 
-use crate::node::Node;
-
-/// The answer of `GET /v1/channels`, as JSON.
-pub(crate) fn channels(node: &Node) -> Vec<u8> {
-    let stall_timeout = node.config.publisher_stall_timeout;
-    let channels = node.channels.list().iter().map(|channel| channel.describe(stall_timeout)).collect();
-    // The answer has neither a map with odd keys nor anything else that JSON could refuse.
-    serde_json::to_vec(&api::Channels { channels }).unwrap_or_default()
-}
-
+/// A track in the API's words.
 pub(crate) fn track(track: &relay_media::Track) -> api::Track {
     api::Track {
         kind: track.kind.name().to_owned(),

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::channels::Channels;
 use crate::config::PublisherPolicy;
 use crate::feed::{End, Feed, Resources, Writer};
-use crate::publisher::Incumbent;
+use crate::incumbent::Incumbent;
 
 /// A named live stream on this node.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use relay_proto::websocket::OpCode;
 use crate::chunk::Chunk;
 use crate::feed::{End, Feed};
 use crate::gop::{FIRST_GENERATION, JoinPoint, Read, Seq};
-use crate::socket::{BATCH_FRAMES_MAX, Flow, Outlet, frame};
+use crate::outlet::{BATCH_FRAMES_MAX, Flow, Outlet, frame};
 
 /// Bytes that one turn of catching up writes before it looks around.
 const BATCH_BYTES_MAX: usize = 512 << 10;

@@ -1,29 +1,28 @@
 //! HTTP in: a websocket session, the page, or the API.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_proto::api;
 use relay_proto::websocket::{Close, ParseTargetError, Target};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::answer::{Answer, json, text, with, with_close};
 use crate::metrics::Refusal;
 use crate::node::Node;
+use crate::page;
 use crate::session::{Accepted, Refused};
-use crate::{api, page};
 
 /// Request line and headers together; a browser with many cookies stays far below.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -33,8 +32,6 @@ const HEADERS_MAX: usize = 64;
 
 /// How long a connection may be used for page and API requests before it must be made anew.
 const HTTP_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
-
-type Answer = Response<Full<Bytes>>;
 
 /// Serves HTTP on a connection until it ends or becomes a websocket.
 pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
@@ -101,7 +98,7 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
         return websocket(node, request, ask);
     }
     let answer = match (request.method(), path) {
-        (&Method::GET | &Method::HEAD, "/v1/channels") => json(api::channels(node)),
+        (&Method::GET | &Method::HEAD, "/v1/channels") => json(channels(node)),
         (&Method::GET | &Method::HEAD, path) if node.config.page => match page::file(path) {
             Some(file) => file.into_answer(),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
@@ -110,6 +107,14 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
         _ => with(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"), header::ALLOW, "GET, HEAD"),
     };
     (answer, None)
+}
+
+/// The channels of this node, as JSON.
+fn channels(node: &Node) -> Vec<u8> {
+    let stall_timeout = node.config.publisher_stall_timeout;
+    let channels = node.channels.list().iter().map(|channel| channel.describe(stall_timeout)).collect();
+    // The answer has neither a map with odd keys nor anything else that JSON could refuse.
+    serde_json::to_vec(&api::Channels { channels }).unwrap_or_default()
 }
 
 /// Paths that are no stream's, whatever their segments, unless they are whole and valid targets: `v1` and `page` are
@@ -182,40 +187,9 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .any(|listed| listed.trim().eq_ignore_ascii_case(token))
 }
 
-fn text(status: StatusCode, body: &'static str) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
-    if body.is_empty() { answer } else { with(answer, header::CONTENT_TYPE, "text/plain; charset=utf-8") }
-}
-
-fn json(body: Vec<u8>) -> Answer {
-    let answer = with(Response::new(Full::from(body)), header::CONTENT_TYPE, "application/json");
-    with(answer, header::CACHE_CONTROL, "no-store")
-}
-
-/// The last answer on its connection. One that becomes a websocket says already what becomes of the connection.
-fn with_close(answer: Answer) -> Answer {
-    if answer.headers().contains_key(header::CONNECTION) {
-        answer
-    } else {
-        with(answer, header::CONNECTION, "close")
-    }
-}
-
-pub(crate) fn with(mut answer: Answer, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Answer {
-    let value = match value.into() {
-        Cow::Borrowed(value) => HeaderValue::from_static(value),
-        Cow::Owned(value) => match HeaderValue::try_from(value) {
-            Ok(value) => value,
-            Err(_) => return answer,
-        },
-    };
-    answer.headers_mut().insert(name, value);
-    answer
-}
-
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
     use relay_proto::websocket::Kind;
 
     use super::*;

@@ -2,9 +2,10 @@
 //!
 //! [`Edge::bind`] takes the sockets, [`Edge::run`] serves until the drain is over. The path of a chunk reads top to
 //! bottom: [`listener`] accepts, [`handshake`] turns HTTP into a websocket, [`session`] gives it a role, [`publisher`]
-//! reads, [`feed`] keeps ([`gop`]) and hands on ([`fanout`]), [`follower`] is where a receiver stands, and [`socket`]
-//! writes. Who may publish is [`channel`]'s business, and nothing on the path of a chunk waits for it.
+//! reads ([`inbound`]), [`feed`] keeps ([`gop`]) and hands on ([`fanout`]), [`follower`] is where a receiver stands, and
+//! [`outlet`] writes. Who may publish is [`channel`]'s business, and nothing on the path of a chunk waits for it.
 
+mod answer;
 mod api;
 mod auth;
 mod budget;
@@ -17,9 +18,13 @@ mod feed;
 mod follower;
 mod gop;
 mod handshake;
+mod inbound;
+mod incumbent;
+mod keeper;
 mod listener;
 mod metrics;
 mod node;
+mod outlet;
 mod page;
 mod probe;
 mod publisher;
@@ -177,5 +182,15 @@ impl Edge {
         }
         listener.shutdown().await;
         info!("drain ended");
+    }
+}
+
+/// For the fuzz target only.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads a client's frames in one piece and in small ones, and checks that the same was received.
+    pub fn inbound(bytes: &[u8], ahead: usize, piece: usize) {
+        let receive = crate::inbound::script::receive;
+        assert_eq!(receive(bytes, ahead, piece), receive(bytes, 0, usize::MAX));
     }
 }

@@ -1,10 +1,9 @@
 //! The page at `/`: files that are part of the program.
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, header};
 
-use crate::handshake::with;
+use crate::answer::{Answer, with};
 
 /// One file of the page.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +50,7 @@ pub(crate) fn file(path: &str) -> Option<File> {
 }
 
 impl File {
-    pub(crate) fn into_answer(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_answer(self) -> Answer {
         let media_type = match self.path.rsplit_once('.').map(|(_, extension)| extension) {
             Some("js") => "text/javascript; charset=utf-8",
             Some("css") => "text/css; charset=utf-8",

@@ -7,8 +7,8 @@ use relay_proto::websocket::{Close, OpCode};
 
 use crate::channel::Channel;
 use crate::feed::Feed;
-use crate::session::{Ended, Session};
-use crate::socket::frame;
+use crate::keeper::{Ended, Session};
+use crate::outlet::frame;
 
 /// Runs a probe's session to its end.
 pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {

@@ -1,42 +1,18 @@
 //! A publisher's session: messages in, chunks out. It never waits for a receiver.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay_proto::StreamKey;
 use relay_proto::websocket::Close;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::info;
 
 use crate::channel::{Channel, Claim, Claimant, Publication};
-use crate::session::{Ended, Session};
-use crate::socket::{Farewell, Outlet, Received};
-
-/// What others can do to a publisher: see whether it lives, and replace it.
-#[derive(Debug)]
-pub(crate) struct Incumbent {
-    outlet: Arc<Outlet>,
-    replaced: watch::Sender<bool>,
-}
-
-impl Incumbent {
-    fn new(outlet: &Arc<Outlet>) -> Self {
-        Self { outlet: Arc::clone(outlet), replaced: watch::Sender::new(false) }
-    }
-
-    /// A newer publisher has the channel.
-    pub(crate) fn replace(&self) {
-        self.replaced.send_replace(true);
-    }
-
-    /// Pings, and tells whether anything was heard in time.
-    async fn answers(&self, within: Duration) -> bool {
-        let mut heard = self.outlet.heard();
-        self.outlet.ping();
-        timeout(within, heard.changed()).await.is_ok()
-    }
-}
+use crate::inbound::{Farewell, Received};
+use crate::incumbent::Incumbent;
+use crate::keeper::{Ended, Session};
 
 /// Runs a publisher's session to its end.
 pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
@@ -80,14 +56,14 @@ async fn claim(
 }
 
 async fn publish(session: &mut Session, mut publication: Publication, incumbent: &Incumbent) -> Ended {
-    let mut replaced = incumbent.replaced.subscribe();
+    let mut replaced = pin!(incumbent.replaced());
     let media_timeout = session.node.config.publisher_media_timeout;
     loop {
         let until_stalled = media_timeout
             .map(|timeout| timeout.saturating_sub(Duration::from_millis(publication.silent_ms())));
         tokio::select! {
             biased;
-            () = is_set(&mut replaced) => return Close::Replaced.into(),
+            () = &mut replaced => return Close::Replaced.into(),
             ended = session.keeper.upkeep() => return ended,
             received = session.inbound.next() => {
                 if let Some(ended) = session.keeper.take(&received) {
@@ -113,12 +89,5 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
                 }
             }
         }
-    }
-}
-
-async fn is_set(flag: &mut watch::Receiver<bool>) {
-    if flag.wait_for(|set| *set).await.is_err() {
-        // The flag's owner is gone: nobody will set it.
-        std::future::pending::<()>().await;
     }
 }

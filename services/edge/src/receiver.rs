@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::channel::{Channel, Live, Stage};
 use crate::feed::{End, Feed, Fmp4, Unavailable};
 use crate::follower::{Announce, Follower, Pumped, StartAt};
+use crate::keeper::{Ended, Session};
 use crate::node::Node;
-use crate::session::{Ended, Session};
 
 /// A receiver that has not skipped for this long is forgiven.
 const SKIPS_FORGIVEN_AFTER: Duration = Duration::from_secs(60);

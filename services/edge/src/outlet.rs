@@ -1,0 +1,322 @@
+//! The writing half of a websocket.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ Every byte that goes to a client passes its outlet, and frames never interleave: what the    │
+//! │ socket took in part is finished before anything else is sent.                                │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! An outlet never waits. Whoever has something to send tries; what the socket does not take at once is finished by
+//! the session's own task, which [`Outlet::wake`] calls.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes, BytesMut};
+use relay_proto::websocket::{Close, FrameHeader, HEARTBEAT, OpCode};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// Most chunks in one vectored write; Linux takes 1024 pieces, a few dozen already hide the system call.
+pub(crate) const BATCH_FRAMES_MAX: usize = 64;
+
+/// Control frames that may wait for a blocked socket. A client that pings faster than it reads loses pongs, nothing else.
+const CONTROL_BYTES_MAX: usize = 16 << 10;
+
+/// The writing half. Shared by the session's task and the publisher's fan-out.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    stream: TcpStream,
+    out: Mutex<Out>,
+    wake: Notify,
+    /// When the last byte came. Bytes and not messages: in the middle of a long chunk there is no place for a pong.
+    heard: watch::Sender<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Out {
+    /// Accepted and not yet taken by the socket, in order; the first may be the rest of a frame.
+    pending: VecDeque<Bytes>,
+    pending_bytes: usize,
+    state: State,
+    /// Since when the socket has taken nothing although something was due.
+    blocked_since: Option<Instant>,
+    sent_bytes: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The close frame is accepted: nothing may follow it.
+    Closing,
+    Failed,
+}
+
+/// What became of an attempt to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// The socket took everything.
+    Clear,
+    /// The socket is full; the session's task goes on when it can.
+    Blocked,
+    /// The connection is gone, or closing.
+    Over,
+}
+
+impl Outlet {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        let heard = watch::Sender::new(Instant::now());
+        Self { stream, out: Mutex::default(), wake: Notify::new(), heard }
+    }
+
+    /// Tries to send one ready frame. With [`Flow::Blocked`], `accepted` tells whether the frame is on its way in part.
+    pub(crate) fn offer(&self, frame: &Bytes) -> (Flow, bool) {
+        let mut out = self.lock();
+        if out.state != State::Open {
+            return (Flow::Over, false);
+        }
+        if !out.pending.is_empty() {
+            return (Flow::Blocked, false);
+        }
+        match self.stream.try_write(frame) {
+            Ok(taken) if taken == frame.len() => {
+                out.progress(taken);
+                (Flow::Clear, true)
+            }
+            Ok(taken) => {
+                out.progress(taken);
+                out.pending_bytes = frame.len() - taken;
+                out.pending.push_back(frame.slice(taken..));
+                (Flow::Blocked, true)
+            }
+            Err(error) => (out.refused(&error), false),
+        }
+    }
+
+    /// Tries to send ready frames in one vectored write, after what is pending. Tells how many were accepted: taken
+    /// whole, or in part with the rest pending.
+    pub(crate) fn send(&self, frames: &[Bytes]) -> (Flow, usize) {
+        let mut out = self.lock();
+        let mut accepted = 0;
+        loop {
+            match self.flush_locked(&mut out) {
+                Flow::Clear if accepted < frames.len() => {}
+                flow => return (flow, accepted),
+            }
+            let mut slices = [IoSlice::new(&[]); BATCH_FRAMES_MAX];
+            let due = frames[accepted..].iter().take(BATCH_FRAMES_MAX);
+            let count = due.len();
+            for (slice, frame) in slices.iter_mut().zip(due) {
+                *slice = IoSlice::new(frame);
+            }
+            let mut taken = match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(taken) => taken,
+                Err(error) => return (out.refused(&error), accepted),
+            };
+            out.progress(taken);
+            while taken > 0 {
+                let frame = &frames[accepted];
+                accepted += 1;
+                if taken < frame.len() {
+                    out.pending_bytes = frame.len() - taken;
+                    out.pending.push_back(frame.slice(taken..));
+                }
+                taken = taken.saturating_sub(frame.len());
+            }
+        }
+    }
+
+    /// Accepts frames whatever the socket takes now: the few that start a stream, or a message of our own.
+    pub(crate) fn queue(&self, frames: impl IntoIterator<Item = Bytes>) -> Flow {
+        let mut out = self.lock();
+        if out.state == State::Open {
+            for frame in frames {
+                out.pending_bytes += frame.len();
+                out.pending.push_back(frame);
+            }
+        }
+        self.flush_locked(&mut out)
+    }
+
+    /// Sends a TEXT message; dropped when too much is waiting already.
+    pub(crate) fn text(&self, text: &str) {
+        self.control(&frame(OpCode::Text, text.as_bytes()));
+    }
+
+    /// Sends the protocol's heartbeat and a websocket ping, so that a client that knows only one of them answers.
+    pub(crate) fn heartbeat(&self) {
+        self.text(HEARTBEAT);
+        self.ping();
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn ping(&self) {
+        self.control(&frame(OpCode::Ping, &[]));
+    }
+
+    /// Sends the error text, if there is one, and the close frame. Nothing is accepted after that.
+    pub(crate) fn close(&self, close: Close) -> Flow {
+        let mut out = self.lock();
+        if out.state == State::Open {
+            if let Some(text) = close.error_text() {
+                out.push(frame(OpCode::Text, text.as_bytes()));
+            }
+            let mut payload = close.code().to_be_bytes().to_vec();
+            payload.extend_from_slice(close.reason().as_bytes());
+            out.push(frame(OpCode::Close, &payload));
+            out.state = State::Closing;
+        }
+        self.flush_locked(&mut out)
+    }
+
+    /// Sends what is pending.
+    pub(crate) fn flush(&self) -> Flow {
+        self.flush_locked(&mut self.lock())
+    }
+
+    /// Waits until everything that was accepted is sent, or the connection is gone.
+    pub(crate) async fn flushed(&self) {
+        loop {
+            self.flush();
+            if self.lock().pending.is_empty() {
+                return;
+            }
+            self.writable().await;
+        }
+    }
+
+    /// Nothing is due any more: what the socket would not take was left out.
+    pub(crate) fn nothing_due(&self) {
+        let mut out = self.lock();
+        if out.pending.is_empty() {
+            out.blocked_since = None;
+        }
+    }
+
+    /// Since when the socket has taken nothing although something was due.
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        self.lock().blocked_since
+    }
+
+    /// Bytes that the socket took.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.lock().sent_bytes
+    }
+
+    /// Waits until the socket may take something.
+    pub(crate) async fn writable(&self) {
+        // An error makes the socket writable too, and the next attempt to write meets it.
+        let _ = self.stream.writable().await;
+    }
+
+    /// When the last byte came from the client.
+    pub(crate) fn heard(&self) -> watch::Receiver<Instant> {
+        self.heard.subscribe()
+    }
+
+    /// Reads what the socket has, for the reading half.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.try_read(buffer)?;
+        if count > 0 {
+            self.heard.send_replace(Instant::now());
+        }
+        Ok(count)
+    }
+
+    /// Waits until the socket may have something to read.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Calls the session's task.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits for [`Outlet::wake`].
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Tells the client that no byte follows; what it still sends can be read.
+    pub(crate) fn shut(&self) {
+        // Fails when the connection is gone already, which is what was wanted.
+        let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Sends a small frame of its own, or drops it when too much is waiting already.
+    pub(crate) fn control(&self, frame: &Bytes) {
+        let mut out = self.lock();
+        if out.state != State::Open || out.pending_bytes > CONTROL_BYTES_MAX && out.pending.len() > 1 {
+            return;
+        }
+        out.push(frame.clone());
+        if self.flush_locked(&mut out) == Flow::Blocked {
+            self.wake();
+        }
+    }
+
+    fn flush_locked(&self, out: &mut Out) -> Flow {
+        if out.state == State::Failed {
+            return Flow::Over;
+        }
+        while let Some(front) = out.pending.front_mut() {
+            match self.stream.try_write(front) {
+                Ok(taken) => {
+                    front.advance(taken);
+                    if front.is_empty() {
+                        out.pending.pop_front();
+                    }
+                    out.pending_bytes -= taken;
+                    out.progress(taken);
+                }
+                Err(error) => return out.refused(&error),
+            }
+        }
+        if out.state == State::Open { Flow::Clear } else { Flow::Over }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Out {
+    fn push(&mut self, frame: Bytes) {
+        self.pending_bytes += frame.len();
+        self.pending.push_back(frame);
+    }
+
+    fn progress(&mut self, taken: usize) {
+        self.sent_bytes += taken as u64;
+        if taken > 0 {
+            self.blocked_since = None;
+        }
+    }
+
+    fn refused(&mut self, error: &io::Error) -> Flow {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.blocked_since.get_or_insert_with(Instant::now);
+            Flow::Blocked
+        } else {
+            self.state = State::Failed;
+            self.pending.clear();
+            self.pending_bytes = 0;
+            Flow::Over
+        }
+    }
+}
+
+/// A whole message.
+pub(crate) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let header = FrameHeader::new(opcode, payload.len());
+    let mut frame = BytesMut::with_capacity(header.as_bytes().len() + payload.len());
+    frame.extend_from_slice(header.as_bytes());
+    frame.extend_from_slice(payload);
+    frame.freeze()
+}
