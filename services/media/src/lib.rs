@@ -17,8 +17,10 @@ pub mod codec;
 pub mod container;
 mod info;
 pub mod remux;
+mod report;
 mod scanner;
 
 pub use info::{Container, Info, ParseContainerError, Track, TrackKind};
 pub use remux::{Fragment, Remuxer};
-pub use scanner::{Event, Join, Scanner};
+pub use report::{Event, Join};
+pub use scanner::Scanner;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Scan;
 use crate::codec::nal::{NalCodec, NalKind, NalSplitter, Opening, ParameterSets, SetKind};
 use crate::codec::{h264, h265};
-use crate::scanner::Report;
+use crate::report::Report;
 use crate::{Track, TrackKind};
 
 /// Scans a byte stream.

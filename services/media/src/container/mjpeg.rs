@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::assembler::Assembler;
 use super::{Scan, tracks};
-use crate::scanner::Report;
+use crate::report::Report;
 use crate::{Track, TrackKind};
 
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use std::fmt::Debug;
 
 use crate::Container;
 use crate::codec::nal::NalCodec;
-use crate::scanner::Report;
+use crate::report::Report;
 
 /// Implemented once per container. Keeps its own absolute offset, which starts at zero.
 pub(crate) trait Scan: Debug + Send {

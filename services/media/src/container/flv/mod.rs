@@ -11,7 +11,7 @@ use self::init::{FILE_HEADER_BYTES, Init, KEPT_BODY_BYTES_MAX};
 use self::tag::{HEADER_BYTES, Header, Kind, Packet, ROLE_BYTES_MAX, Role};
 use super::Scan;
 use super::assembler::Assembler;
-use crate::scanner::Report;
+use crate::report::Report;
 
 /// Audio tags without a video tag among them, after which a stream that announced video is taken not to have it:
 /// some encoders announce it always. About two seconds of AAC.

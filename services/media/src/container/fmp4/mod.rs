@@ -15,7 +15,7 @@ use self::fragment::Fragment;
 use self::movie::Movie;
 use super::Scan;
 use super::assembler::Assembler;
-use crate::scanner::Report;
+use crate::report::Report;
 
 /// Largest `ftyp`, `moov` and `moof` read. A real `moov` of a fragmented stream has a kilobyte per track; a
 /// `moof` has sixteen bytes per sample.

@@ -17,7 +17,7 @@ use self::picture::{Found, Picture};
 use self::psi::{Stream, StreamKind, Table, TableId};
 use super::Scan;
 use crate::codec::aac::AdtsHeader;
-use crate::scanner::Report;
+use crate::report::Report;
 use crate::{Track, TrackKind};
 
 /// PID of the PAT.

@@ -15,7 +15,7 @@ use self::ebml::{Header, uint};
 use self::init::{INIT_BYTES_MAX, Init, is_kept, whole};
 use super::Scan;
 use super::assembler::Assembler;
-use crate::scanner::Report;
+use crate::report::Report;
 
 /// Track number (at most eight bytes), relative timestamp, flags: what precedes the data of a block.
 const BLOCK_HEADER_BYTES_MAX: usize = 11;
