@@ -8,7 +8,7 @@ CARGO_TEST = cargo test
 endif
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-FUZZ_CRATES := proto services/media services/edge
+FUZZ_CRATES := proto services/media
 # Seconds per fuzz target.
 FUZZ_SECONDS ?= 60
 

@@ -150,10 +150,12 @@ impl Channel {
         live.filter(|live| live.feed.epoch() > epoch)
     }
 
-    /// Lets go of a publication that was over long ago.
-    pub(crate) fn forget_over(&self) {
-        let mut state = self.lock();
-        state.over.take_if(|over| over.feed.silent_ms() > OVER_KEPT_MS);
+    /// Lets go of a publication that was over long ago, and of what a live one has cached too long or beyond its share.
+    pub(crate) fn tidy(&self, share: usize) {
+        self.lock().over.take_if(|over| over.feed.silent_ms() > OVER_KEPT_MS);
+        if let Some(feed) = self.live_feed() {
+            feed.tidy(share);
+        }
     }
 
     /// Receivers attached or waiting.

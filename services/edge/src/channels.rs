@@ -57,8 +57,10 @@ impl Channels {
 
     /// Lets go of what was kept long enough.
     pub(crate) fn sweep(&self, now: Instant) {
-        for channel in self.list() {
-            channel.forget_over();
+        let channels = self.list();
+        let share = self.resources.budget.share(channels.len());
+        for channel in channels {
+            channel.tidy(share);
         }
         let (due, kept) =
             std::mem::take(&mut self.lock().kept).into_iter().partition(|(until, _)| *until <= now);

@@ -51,7 +51,7 @@ impl Fanout {
     }
 
     /// Writes a chunk to everyone who is caught up. Tells to how many it went.
-    pub(crate) fn offer(&self, seq: Seq, frame: &Bytes) -> u64 {
+    pub(crate) fn offer(&self, seq: Seq, frame: &Bytes) -> usize {
         let mut sent = 0;
         self.visit(|follower| match follower.offer(seq, frame) {
             Offered::Sent => sent += 1,

@@ -6,18 +6,22 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use relay_media::{Container, Event, Fragment, Info, Remuxer, Scanner};
 use relay_proto::Epoch;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::budget::CacheBudget;
 use crate::chunk::Chunk;
 use crate::fanout::Fanout;
 use crate::gop::{Limits, Ring, Seq};
 use crate::metrics::Metrics;
+
+/// How long a stream may take to tell its codecs and the size of its picture before one goes on without.
+const KNOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a publication ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +157,20 @@ impl Feed {
         }
     }
 
+    /// Waits until everything is known of the stream, or as much as it will tell in a while. Safe to cancel.
+    pub(crate) async fn known(&self) {
+        let mut progress = self.progress();
+        let complete = async {
+            while self.ended().is_none() && !lock(&self.info).as_ref().is_some_and(Info::is_complete) {
+                if progress.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Some streams never tell all, such as one that declares a sound track and sends none.
+        let _ = timeout(KNOWN_TIMEOUT, complete).await;
+    }
+
     /// Changes whenever a join point or something about the stream becomes known, and at the end.
     pub(crate) fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()
@@ -178,8 +196,12 @@ impl Feed {
             };
             derived.remux = Some(self.start_remux(remuxer));
         }
-        let remux = derived.remux.as_mut().filter(|remux| remux.remuxer.unsupported().is_none());
-        let feed = Arc::clone(remux.ok_or(Unavailable)?.writer.feed());
+        let supported = derived.remux.as_ref().filter(|remux| remux.remuxer.unsupported().is_none());
+        let Some(feed) = supported.map(|remux| Arc::clone(remux.writer.feed())) else {
+            // Nothing will come out of it, so nobody needs it.
+            derived.remux = None;
+            return Err(Unavailable);
+        };
         derived.users += 1;
         if let Some(end) = self.ended()
             && let Some(remux) = derived.remux.take()
@@ -201,6 +223,26 @@ impl Feed {
         remux.take(&lead, now_ms);
         chunks.list.iter().for_each(|chunk| remux.take(chunk.payload(), now_ms));
         remux
+    }
+
+    /// Receivers were given this.
+    pub(crate) fn count_sent(&self, chunks: u64, bytes: usize) {
+        self.resources.metrics.chunks_sent.inc_by(chunks);
+        self.resources.metrics.bytes_sent.inc_by(bytes as u64);
+    }
+
+    /// What nobody does while no chunk comes: lets go of what is too old, and of what is over `share` bytes.
+    pub(crate) fn tidy(&self, share: usize) {
+        let now_ms = self.resources.now_ms();
+        let mut ring = self.ring();
+        let before = ring.bytes();
+        ring.expire(now_ms);
+        while ring.bytes() > share && ring.evict_oldest().is_some() {}
+        self.resources.budget.settle(before, ring.bytes());
+        drop(ring);
+        if let Some(remux) = &lock(&self.derived).remux {
+            remux.writer.feed.tidy(share);
+        }
     }
 
     /// Bytes that tell what the stream is: init, and as much of the newest GOP as it takes. `None` while unknown.
@@ -286,7 +328,7 @@ impl Writer {
         feed.last_chunk_ms.store(now_ms, Ordering::Relaxed);
         let seq = self.store(chunk.clone(), now_ms);
         let sent = feed.fanout.offer(seq, chunk.frame());
-        feed.resources.metrics.chunks_sent.inc_by(sent);
+        feed.count_sent(sent as u64, sent * chunk.cost());
         // After the fan-out: what the bytes mean is no business of those who already follow.
         self.scan(payload);
         self.remux(seq, payload, now_ms);

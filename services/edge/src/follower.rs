@@ -126,7 +126,12 @@ pub(crate) enum Pumped {
 
 impl Follower {
     /// Puts a receiver into a feed. Nothing is sent before the first [`Follower::pump`].
-    pub(crate) fn attach(feed: &Arc<Feed>, outlet: &Arc<Outlet>, start: StartAt) -> Following {
+    pub(crate) fn attach(
+        feed: &Arc<Feed>,
+        outlet: &Arc<Outlet>,
+        start: StartAt,
+        announce: &impl Announce,
+    ) -> Following {
         let (place, generation) = {
             let ring = feed.ring();
             match start {
@@ -144,6 +149,11 @@ impl Follower {
                 }
             }
         };
+        if matches!(place, Place::Behind(_))
+            && let Some(text) = announce.start(feed)
+        {
+            outlet.queue([frame(OpCode::Text, text.as_bytes())]);
+        }
         if matches!(place, Place::Joining { .. }) {
             feed.fanout.joining().fetch_add(1, Ordering::AcqRel);
         }
@@ -203,12 +213,12 @@ impl Follower {
     }
 
     /// The receiver's task catches up as far as the socket takes it.
-    pub(crate) fn pump(&self, batch: &mut Vec<Bytes>, announce: &impl Announce) -> (Pumped, u64) {
+    pub(crate) fn pump(&self, batch: &mut Vec<Bytes>, announce: &impl Announce) -> Pumped {
         let mut cursor = self.lock();
         match self.outlet.flush() {
             Flow::Clear => {}
-            Flow::Blocked => return (Pumped::Blocked, 0),
-            Flow::Over => return (Pumped::Over, 0),
+            Flow::Blocked => return Pumped::Blocked,
+            Flow::Over => return Pumped::Over,
         }
         // Asked before the ring: what is appended before the end is then seen below.
         let ended = self.feed.ended();
@@ -218,12 +228,13 @@ impl Follower {
             let first = join.as_ref().and_then(|join| ring.get(join.seq)).cloned();
             drop(ring);
             let Some(join) = join else {
-                return (ended.map_or(Pumped::Waiting, Pumped::Drained), 0);
+                self.outlet.nothing_due();
+                return ended.map_or(Pumped::Waiting, Pumped::Drained);
             };
             self.start(&mut cursor, join, first.as_ref(), announce);
         }
         let (Place::Behind(next) | Place::CaughtUp(next)) = cursor.place else {
-            return (Pumped::More, 0);
+            return Pumped::More;
         };
         batch.clear();
         let read = self.feed.ring().read(next, BATCH_FRAMES_MAX, BATCH_BYTES_MAX, batch);
@@ -232,10 +243,10 @@ impl Follower {
                 Flow::Clear => {
                     // Still under the cursor's lock: a chunk appended since then is offered, or brings us back here.
                     cursor.place = Place::CaughtUp(next);
-                    (ended.map_or(Pumped::Waiting, Pumped::Drained), 0)
+                    ended.map_or(Pumped::Waiting, Pumped::Drained)
                 }
-                Flow::Blocked => (Pumped::Blocked, 0),
-                Flow::Over => (Pumped::Over, 0),
+                Flow::Blocked => Pumped::Blocked,
+                Flow::Over => Pumped::Over,
             },
             Read::FellOut => {
                 cursor.skips += 1;
@@ -244,18 +255,19 @@ impl Follower {
                 }
                 let from = self.feed.ring().skip_from(next);
                 self.move_to(&mut cursor, Place::Joining { from, oldest: false });
-                (Pumped::More, 0)
+                Pumped::More
             }
             Read::Chunks(_) => {
                 cursor.started = true;
                 let (flow, accepted) = self.outlet.send(batch);
                 cursor.place = Place::Behind(next + accepted as u64);
-                let pumped = match flow {
+                let bytes = batch[..accepted].iter().map(Bytes::len).sum();
+                self.feed.count_sent(accepted as u64, bytes);
+                match flow {
                     Flow::Clear => Pumped::More,
                     Flow::Blocked => Pumped::Blocked,
                     Flow::Over => Pumped::Over,
-                };
-                (pumped, accepted as u64)
+                }
             }
         }
     }

@@ -261,7 +261,8 @@ impl Ring {
         Some(cost)
     }
 
-    fn expire(&mut self, now_ms: u64) {
+    /// Lets go of what the limits no longer cover.
+    pub(crate) fn expire(&mut self, now_ms: u64) {
         while let Some(oldest) = self.chunks.front() {
             let age = now_ms.saturating_sub(oldest.arrived_ms);
             let in_newest_gop = self.joins.back().is_some_and(|join| self.first >= join.seq);

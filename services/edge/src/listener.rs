@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use crate::metrics::Counted;
 use crate::node::{Node, random};
 use crate::{handshake, session};
 
@@ -100,7 +101,7 @@ async fn connection(
     handshake: tokio::sync::OwnedSemaphorePermit,
     sessions: Arc<Semaphore>,
 ) {
-    node.metrics.connections.inc();
+    let _counted = Counted::new(node.metrics.connections.clone());
     let accepted = Box::pin(handshake::run(&node, stream, peer)).await;
     if let Some(accepted) = accepted {
         let permit = sessions.try_acquire_owned().ok();
@@ -114,7 +115,6 @@ async fn connection(
         session::run(Arc::clone(&node), accepted, permit).await;
         drop(handshake);
     }
-    node.metrics.connections.dec();
 }
 
 /// Options that find half-open and slow connections and keep small messages from waiting.

@@ -49,6 +49,23 @@ impl Refusal {
     }
 }
 
+/// One in a gauge for as long as it lives, whatever ends it.
+#[derive(Debug)]
+pub(crate) struct Counted(IntGauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// Registers everything, with every label value at zero, so that a rate over a first event is right.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -100,10 +117,7 @@ impl Metrics {
                 "relaycast_chunks_sent_total",
                 "Chunks given to receivers, each receiver counted.",
             )?,
-            bytes_sent: counter(
-                "relaycast_sent_bytes_total",
-                "Bytes written to receivers and probes, framing included; counted when a session ends.",
-            )?,
+            bytes_sent: counter("relaycast_sent_bytes_total", "Bytes of these chunks, framing included.")?,
             skips: counter(
                 "relaycast_skips_total",
                 "Times a receiver fell so far behind that chunks were left out up to a join point.",

@@ -69,5 +69,5 @@ impl File {
 
 /// Nothing from elsewhere and nothing inline. `connect-src` names the websocket schemes, since `'self'` does not cover
 /// them in every browser.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; \
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self'; \
      media-src 'self' blob:; frame-ancestors 'self'; base-uri 'none'; form-action 'none'";

@@ -1,20 +1,14 @@
 //! A probe's session: one message that tells what the stream is, then the end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use relay_media::Info;
 use relay_proto::StreamKey;
 use relay_proto::websocket::{Close, OpCode};
-use tokio::time::timeout;
 
 use crate::channel::Channel;
 use crate::feed::Feed;
 use crate::session::{Ended, Session};
 use crate::socket::frame;
-
-/// How long a probe waits for a stream to tell everything, once there is something to tell.
-const COMPLETE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs a probe's session to its end.
 pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
@@ -53,13 +47,7 @@ async fn sample(feed: Option<&Feed>) -> bytes::Bytes {
     while feed.sample().is_none() {
         next().await;
     }
-    let complete = async {
-        while feed.ended().is_none() && !feed.info().as_ref().is_some_and(Info::is_complete) {
-            next().await;
-        }
-    };
-    // Some streams never tell all, such as one that declares a sound track and sends none.
-    let _ = timeout(COMPLETE_TIMEOUT, complete).await;
+    feed.known().await;
     match feed.sample() {
         Some(sample) => sample,
         None => std::future::pending().await,

@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::channel::{Channel, Claim, Claimant, Publication};
 use crate::session::{Ended, Session};
-use crate::socket::{Outlet, Received};
+use crate::socket::{Farewell, Outlet, Received};
 
 /// What others can do to a publisher: see whether it lives, and replace it.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
             ended = session.keeper.upkeep() => return ended,
             received = session.inbound.next() => {
                 if let Some(ended) = session.keeper.take(&received) {
-                    if matches!(received, Received::Closed) {
+                    if matches!(received, Received::Closed(Farewell::Done)) {
                         publication.finish();
                     }
                     return ended;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Live, Stage};
 use crate::feed::{End, Feed, Fmp4, Unavailable};
-use crate::follower::{Announce, Follower, Following, Pumped, StartAt};
+use crate::follower::{Announce, Follower, Pumped, StartAt};
 use crate::node::Node;
 use crate::session::{Ended, Session};
 
@@ -92,8 +92,7 @@ impl Receiver<'_> {
         if !matches!(*self.stage.borrow(), Stage::Live(_)) {
             // Nothing is cached, and what will be is not for this receiver to clear.
             self.clear_cache = false;
-            // With notices a start is announced together with what the stream is, which its first bytes may not tell yet.
-            return if self.notices.wanted { StartAt::FirstJoin } else { StartAt::Beginning };
+            return StartAt::Beginning;
         }
         match self.target.options.cache {
             CacheChoice::Gop => StartAt::NewestJoin,
@@ -155,14 +154,24 @@ impl Receiver<'_> {
         feed: &Arc<Feed>,
         start: StartAt,
     ) -> Result<End, Ended> {
+        if self.notices.wanted {
+            // A start is announced together with what the stream is, which its first bytes may not tell yet.
+            tokio::select! {
+                biased;
+                ended = session.idle() => return Err(ended),
+                () = feed.known() => {}
+            }
+        }
         let cached_until = feed.ring().end();
-        let following = Follower::attach(feed, &session.outlet, start);
+        let following = Follower::attach(feed, &session.outlet, start, &self.notices);
         let mut skips = Skips::default();
         let mut blocked = false;
         let mut more = true;
         loop {
             if more {
-                let pumped = self.pump(session, &following);
+                let pumped = following.pump(&mut self.batch, &self.notices);
+                // The batch holds chunks that the ring may let go of.
+                self.batch.clear();
                 blocked = pumped == Pumped::Blocked;
                 more = pumped == Pumped::More;
                 match pumped {
@@ -209,15 +218,6 @@ impl Receiver<'_> {
                 () = sleep_until(self.next_stats), if self.notices.wanted => self.send_stats(session),
             }
         }
-    }
-
-    fn pump(&mut self, session: &Session, following: &Following) -> Pumped {
-        let (pumped, sent) = following.pump(&mut self.batch, &self.notices);
-        let metrics = &session.node.metrics;
-        metrics.chunks_sent.inc_by(sent);
-        // The batch holds chunks that the ring may let go of.
-        self.batch.clear();
-        pumped
     }
 
     /// Whether something other than catching up needs a turn.

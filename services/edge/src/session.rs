@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
 
+use crate::metrics::Counted;
 use crate::node::{Leaving, Node};
 use crate::socket::{Flow, Inbound, InboundLimits, Outlet, Received};
 use crate::{probe, publisher, receiver, socket};
@@ -98,7 +99,7 @@ pub(crate) async fn run(node: Arc<Node>, accepted: Accepted, permit: Option<Owne
     let channel = ask.as_ref().ok().map(|target| target.channel.clone());
     let mut session = Session { node: Arc::clone(&node), inbound, outlet, keeper };
 
-    node.metrics.sessions.with_label_values(&[kind.name()]).inc();
+    let counted = Counted::new(node.metrics.sessions.with_label_values(&[kind.name()]));
     let ended = match ask {
         Err(refused) => refused.close.into(),
         Ok(_) if permit.is_none() => Close::Full { retry_after_ms: node.retry_after_ms() }.into(),
@@ -106,7 +107,7 @@ pub(crate) async fn run(node: Arc<Node>, accepted: Accepted, permit: Option<Owne
         Ok(target) => session.serve(&target).await,
     };
     session.end(ended).await;
-    node.metrics.sessions.with_label_values(&[kind.name()]).dec();
+    drop(counted);
     opened.log_end(&node, &session, channel.as_ref().map_or("", |name| name.as_str()), ended);
 }
 
@@ -189,7 +190,7 @@ impl Keeper {
     pub(crate) fn take(&self, received: &Received) -> Option<Ended> {
         match received {
             Received::Binary(_) | Received::Heartbeat | Received::Text | Received::Sign => None,
-            Received::Closed => Some(Close::ClientClosed.into()),
+            Received::Closed(_) => Some(Close::ClientClosed.into()),
             Received::Lost => Some(Ended::ConnectionLost),
             Received::Invalid(close) => Some((*close).into()),
         }
@@ -262,7 +263,6 @@ impl Opened {
         let kind = self.kind.name();
         let sent = session.outlet.sent_bytes();
         node.metrics.session_ends.with_label_values(&[kind, reason]).inc();
-        node.metrics.bytes_sent.inc_by(sent);
         info!(
             session = %self.id,
             kind,

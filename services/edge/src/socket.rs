@@ -20,7 +20,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 /// Most chunks in one vectored write; Linux takes 1024 pieces, a few dozen already hide the system call.
@@ -192,6 +193,14 @@ impl Outlet {
         }
     }
 
+    /// Nothing is due any more: what the socket would not take was left out.
+    pub(crate) fn nothing_due(&self) {
+        let mut out = self.lock();
+        if out.pending.is_empty() {
+            out.blocked_since = None;
+        }
+    }
+
     /// Since when the socket has taken nothing although something was due.
     pub(crate) fn blocked_since(&self) -> Option<Instant> {
         self.lock().blocked_since
@@ -328,12 +337,30 @@ pub(crate) enum Received {
     Text,
     /// A ping or pong: a sign of life.
     Sign,
-    /// The client closed the websocket.
-    Closed,
+    /// The client closed the websocket, with a code that says that it was done, or with another.
+    Closed(Farewell),
     /// The connection ended without a close frame.
     Lost,
     /// What came breaks a rule.
     Invalid(Close),
+}
+
+/// What a client's close frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// It is done: no code, 1000, or 1001 from a page that is left.
+    Done,
+    /// Something went wrong at its end, and it may be back.
+    Trouble,
+}
+
+impl From<Option<CloseFrame>> for Farewell {
+    fn from(frame: Option<CloseFrame>) -> Self {
+        match frame.map(|frame| frame.code) {
+            None | Some(CloseCode::Normal | CloseCode::Away) => Self::Done,
+            Some(_) => Self::Trouble,
+        }
+    }
 }
 
 /// Splits a connection whose handshake is done. `read_ahead` is what was read beyond the handshake.
@@ -362,7 +389,7 @@ impl Inbound {
                 Ok(Message::Text(text)) if text.as_str() == HEARTBEAT => return Received::Heartbeat,
                 Ok(Message::Text(_)) => return Received::Text,
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return Received::Sign,
-                Ok(Message::Close(_)) => return Received::Closed,
+                Ok(Message::Close(frame)) => return Received::Closed(frame.into()),
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.outlet.stream.readable().await.is_err() {
                         return Received::Lost;
@@ -374,9 +401,6 @@ impl Inbound {
                     tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
                 )) => return Received::Lost,
                 Err(tungstenite::Error::Protocol(_)) => return Received::Invalid(Close::ProtocolViolation),
-                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
-                    return Received::Closed;
-                }
                 Err(_) => return Received::Lost,
             }
         }

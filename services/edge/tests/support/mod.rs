@@ -17,6 +17,7 @@ use relay_proto::api;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -235,6 +236,12 @@ impl Client {
     pub(crate) fn stay(mut self) -> Staying {
         #[expect(clippy::disallowed_methods, reason = "aborted when the test drops it")]
         Staying(tokio::spawn(async move { self.rest().await }))
+    }
+
+    /// Sends a close frame with this code.
+    pub(crate) async fn close_with(&mut self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        self.socket.close(Some(frame)).await.unwrap();
     }
 
     /// Closes cleanly and waits for the other side.

@@ -183,3 +183,20 @@ async fn after_a_takeover_not_a_byte_of_the_old_publisher_follows_the_new_init()
     new.close().await;
     assert_eq!(receiver.next().await, ended());
 }
+
+#[tokio::test]
+async fn a_publisher_that_closes_in_trouble_is_waited_for() {
+    let node = Node::start(Config::default()).await;
+    let mut receiver = node.wait_for("/cam/secret/receive").await;
+    for code in [1011, 4499] {
+        let mut publisher = node.publish("/cam/secret/publish", b"before").await;
+        assert_eq!(receiver.chunk().await, b"before");
+        publisher.close_with(code).await;
+        node.until("relaycast_publications", |live| live == 0.0).await;
+    }
+    let mut publisher = node.open("/cam/secret/publish").await;
+    publisher.send(b"after").await;
+    assert_eq!(receiver.chunk().await, b"after");
+    publisher.close_with(1001).await;
+    assert_eq!(receiver.next().await, ended());
+}

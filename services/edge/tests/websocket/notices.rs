@@ -98,3 +98,21 @@ async fn clock_and_receivers_are_told_once_in_a_while() {
         other => panic!("stats are expected, not {other:?}"),
     }
 }
+
+#[tokio::test]
+async fn notices_change_nothing_of_the_bytes_however_these_are_cut() {
+    let node = Node::start(Config::default()).await;
+    let mut plain = node.wait_for("/cam/secret/receive").await;
+    let mut told = node.open("/cam/secret/receive?notices=1").await;
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == 2.0).await;
+    let stream = [flv_init(1), flv_key(1)].concat();
+    let mut publisher = node.open("/cam/secret/publish").await;
+    for byte in &stream {
+        publisher.send(&[*byte]).await;
+    }
+    assert_eq!(start(&mut told).await.container, "flv");
+    for byte in stream {
+        assert_eq!(plain.chunk().await, [byte]);
+        assert_eq!(told.chunk().await, [byte]);
+    }
+}
