@@ -31,7 +31,7 @@ check: ## Formatting, lints, documentation, licences
 	deploy/setup.sh check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --quiet
 	cargo deny --workspace --log-level error check bans licenses sources
 
 fuzz: ## Fuzzes every parser of peer bytes, FUZZ_SECONDS (60) each

@@ -227,7 +227,7 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// Declares a struct of settings and implements [`Settings`](crate::config::Settings) for it.
+/// Declares a struct of settings and implements [`Settings`] for it.
 ///
 /// The doc comment of a field is its help. A field with a default has the type that is written, one without is an
 /// `Option` of it. Types need `FromStr` and an error that prints.
