@@ -150,7 +150,8 @@ async fn joined_anywhere(recipe: Recipe) {
 
     let mut verdicts = Verdicts::new(folder, recipe, stream).await;
     if let Some(first) = first_fmp4 {
-        verdicts.expect("first, as fMP4".to_owned(), "mp4", first.all().await, Start::Picture(0));
+        // What came before it was known what the stream is may be more than a group.
+        verdicts.expect("first, as fMP4".to_owned(), "mp4", first.all().await, Start::AnyKey);
     }
     for Joined { way, at, last_chunk, cached, receiver } in joined {
         let name = format!("{way:?} at {at}");
