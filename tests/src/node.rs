@@ -6,6 +6,7 @@ use relay_proto::api;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::process::{Process, relaycast};
@@ -16,8 +17,7 @@ use crate::{HANG, until};
 pub struct Node {
     listen: SocketAddr,
     admin: SocketAddr,
-    /// Held for its `Drop`.
-    _process: Process,
+    process: Process,
 }
 
 /// The line that a node logs once it serves.
@@ -27,14 +27,41 @@ struct Serving {
     admin: SocketAddr,
 }
 
+const OWN_FLAGS: [&str; 4] =
+    ["edge", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"];
+
 impl Node {
     /// Starts `relaycast edge` with these flags and waits until it serves.
     pub async fn start(flags: &[&str]) -> Self {
-        let own = ["edge", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"];
-        let process = Process::start("relaycast edge", &mut relaycast(own.iter().chain(flags).copied()));
+        Self::serve(relaycast(OWN_FLAGS.iter().chain(flags).copied())).await
+    }
+
+    /// The same, with no more than `open_files_max` file descriptors.
+    pub async fn start_short_of_files(open_files_max: u32, flags: &[&str]) -> Self {
+        let plain = relaycast(OWN_FLAGS.iter().chain(flags).copied());
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {open_files_max} && exec \"$0\" \"$@\"")])
+            .arg(plain.as_std().get_program())
+            .args(plain.as_std().get_args());
+        Self::serve(command).await
+    }
+
+    async fn serve(mut command: Command) -> Self {
+        let process = Process::start("relaycast edge", &mut command);
         let serving = |text: &str| text.lines().find_map(|line| serde_json::from_str::<Serving>(line).ok());
         let Serving { listen, admin } = process.says(serving).await;
-        Self { listen, admin, _process: process }
+        Self { listen, admin, process }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Waits until its log has this text.
+    pub async fn logs(&self, text: &str) {
+        self.process.says(|log| log.contains(text).then_some(())).await;
     }
 
     /// `ws://HOST:PORT/` and `path`.
