@@ -45,4 +45,5 @@ soak: ## Runs the mixed load for SOAK_SECONDS (120) instead of three
 	RELAYCAST_SOAK_SECONDS=$(SOAK_SECONDS) cargo nextest run --profile soak --no-capture -p relay-edge --test soak
 
 bench: ## Measures the parts of the data path
-	cargo bench --workspace
+	deploy/setup.sh run
+	cargo bench -p relay-media

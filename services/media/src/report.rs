@@ -33,14 +33,14 @@ pub enum Event {
     Join(Join),
     /// A media unit starts at this offset: an FLV tag, a PES packet, a fragment, a block, a picture, an access unit.
     /// Cutting the stream here cuts nothing in two. `time` is its decoding time in milliseconds where the container has one.
-    /// Only reported by [`Scanner::with_units`].
+    /// Only reported by [`Scanner::with_units`](crate::Scanner::with_units).
     Unit {
         /// Offset from the first byte of the publication.
         at: u64,
         /// Milliseconds on the stream's own clock.
         time_ms: Option<u64>,
     },
-    /// [`Scanner::info`] says more than before.
+    /// [`Scanner::info`](crate::Scanner::info) says more than before.
     Info,
 }
 
