@@ -273,7 +273,7 @@ impl Channel {
             name: self.name.clone(),
             state,
             container: info.as_ref().map(|info| info.container.name().to_owned()),
-            tracks: info.map(|info| info.tracks.iter().map(crate::api::track).collect()).unwrap_or_default(),
+            tracks: info.map(|info| info.tracks.iter().map(api::Track::from).collect()).unwrap_or_default(),
             receivers: self.receivers() as u64,
             bitrate,
             epoch: own.epoch,

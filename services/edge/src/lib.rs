@@ -6,12 +6,12 @@
 //! [`outlet`] writes. Who may publish is [`channel`]'s business, and nothing on the path of a chunk waits for it.
 
 mod answer;
-mod api;
 mod auth;
 mod budget;
 mod channel;
 mod channels;
 mod chunk;
+mod clock;
 mod config;
 mod fanout;
 mod feed;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_proto::Epoch;
 use relay_proto::notice::{Notice, Start};
 use relay_proto::websocket::{CacheChoice, Close, Form, Kind, Target};
+use relay_proto::{Epoch, api};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Live, Stage};
+use crate::clock::unix_ms;
 use crate::feed::{End, Feed, Fmp4, Unavailable};
 use crate::follower::{Announce, Follower, Pumped, StartAt};
 use crate::keeper::{Ended, Session};
@@ -236,7 +237,7 @@ impl Receiver<'_> {
     fn send_stats(&mut self, session: &Session) {
         self.next_stats = Instant::now() + STATS_INTERVAL;
         let receivers = self.channel.receivers() as u64;
-        self.notices.send(session, || Notice::Stats { server_time_ms: crate::api::unix_ms(), receivers });
+        self.notices.send(session, || Notice::Stats { server_time_ms: unix_ms(), receivers });
     }
 }
 
@@ -268,10 +269,10 @@ impl Announce for Notices {
                 container: info.as_ref().map_or("opaque", |info| info.container.name()).to_owned(),
                 mime: info.as_ref().and_then(relay_media::Info::mime),
                 tracks: info
-                    .map(|info| info.tracks.iter().map(crate::api::track).collect())
+                    .map(|info| info.tracks.iter().map(api::Track::from).collect())
                     .unwrap_or_default(),
                 node: self.node.config.node_id.to_string(),
-                server_time_ms: crate::api::unix_ms(),
+                server_time_ms: unix_ms(),
             })
         })
     }

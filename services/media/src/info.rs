@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use relay_proto::api;
+
 /// How a stream is packed. [`Container::Opaque`] is what nobody recognised; it is relayed all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Container {
@@ -112,6 +114,19 @@ impl Track {
     /// A track of which only the codec is known.
     pub fn new(kind: TrackKind, codec: impl Into<String>) -> Self {
         Self { kind, codec: codec.into(), resolution: None, sample_rate: None, channels: None }
+    }
+}
+
+impl From<&Track> for api::Track {
+    fn from(track: &Track) -> Self {
+        Self {
+            kind: track.kind.name().to_owned(),
+            codec: track.codec.clone(),
+            width: track.resolution.map(|(width, _)| width),
+            height: track.resolution.map(|(_, height)| height),
+            sample_rate: track.sample_rate,
+            channels: track.channels,
+        }
     }
 }
 

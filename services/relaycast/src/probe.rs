@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relay_lifecycle::config::TimeSpan;
 use relay_lifecycle::drain::Drain;
-use relay_media::{Info, Scanner, Track};
+use relay_media::{Info, Scanner};
 use relay_proto::api;
 use relay_proto::websocket::{HEARTBEAT_INTERVAL, Kind};
 use serde::Serialize;
@@ -175,7 +175,7 @@ impl Answer {
             channel: address.channel().to_string(),
             container: info.map(|info| info.container.name()),
             mime: info.and_then(Info::mime),
-            tracks: info.map(|info| info.tracks.iter().map(track).collect()).unwrap_or_default(),
+            tracks: info.map(|info| info.tracks.iter().map(api::Track::from).collect()).unwrap_or_default(),
             bytes: bytes.len(),
         }
     }
@@ -194,17 +194,6 @@ impl Answer {
             text.push_str(&format!("{:<9}  {}\n", track.kind, parts.join("  ")));
         }
         text
-    }
-}
-
-fn track(track: &Track) -> api::Track {
-    api::Track {
-        kind: track.kind.name().to_owned(),
-        codec: track.codec.clone(),
-        width: track.resolution.map(|(width, _)| width),
-        height: track.resolution.map(|(_, height)| height),
-        sample_rate: track.sample_rate,
-        channels: track.channels,
     }
 }
 
