@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::future;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,6 +67,10 @@ pub(crate) struct Args {
     #[arg(long)]
     realtime: bool,
 
+    /// Pictures per second of MJPEG and of H.264 and H.265 byte streams, which do not say
+    #[arg(long, value_name = "NUMBER", default_value = "25", requires = "realtime")]
+    fps: FrameRate,
+
     /// Begins again at the end of the file; each round is a publication of its own
     #[arg(long = "loop", requires = "realtime")]
     repeat: bool,
@@ -75,6 +80,21 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     connection: Connection,
+}
+
+/// Pictures per second: more than none, and no more than any camera makes.
+#[derive(Debug, Clone, Copy)]
+struct FrameRate(f64);
+
+impl FromStr for FrameRate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(rate) if (0.01..=1000.0).contains(&rate) => Ok(Self(rate)),
+            _ => Err("not a number from 0.01 to 1000"),
+        }
+    }
 }
 
 /// A container, or the wish to have it recognised.
@@ -102,8 +122,15 @@ pub(crate) struct Source {
     pub(crate) container: Option<Container>,
     pub(crate) chunk_bytes_max: usize,
     pub(crate) pace: Pace,
+    pub(crate) frame_rate: f64,
     /// The file to open again at the end.
     pub(crate) again: Option<PathBuf>,
+}
+
+impl Source {
+    fn cutter(&self) -> Cutter {
+        Cutter::new(self.container, self.chunk_bytes_max).with_frame_rate(self.frame_rate)
+    }
 }
 
 /// How fast the input is sent.
@@ -132,6 +159,7 @@ impl Args {
             container: self.container.0,
             chunk_bytes_max: usize::try_from(self.chunk_bytes_max.get()).unwrap_or(usize::MAX),
             pace: if self.realtime { Pace::Realtime } else { Pace::AsItComes },
+            frame_rate: self.fps.0,
             again: self.repeat.then_some(path),
         };
         let console = Console::new(format!("publishing {}", address.channel()), self.connection.verbosity());
@@ -259,7 +287,7 @@ struct Feed {
 
 impl Feed {
     fn new(source: Source) -> Self {
-        let cutter = Cutter::new(source.container, source.chunk_bytes_max);
+        let cutter = source.cutter();
         let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { source, cutter, pacer: Pacer::default(), heartbeat, over: false, told: false }
@@ -268,7 +296,7 @@ impl Feed {
     fn restart(&mut self) -> std::io::Result<()> {
         if let Some(path) = &self.source.again {
             self.source.input = input::open(path)?;
-            self.cutter = Cutter::new(self.source.container, self.source.chunk_bytes_max);
+            self.cutter = self.source.cutter();
             self.pacer = Pacer::default();
             self.over = false;
         }
@@ -330,10 +358,9 @@ impl Feed {
         if let Some(container) = self.cutter.container().filter(|_| !self.told) {
             self.told = true;
             watch.notice(&Notice::Stream { summary: format!("container: {container}") });
-            let timeless =
-                matches!(container, Container::Mjpeg | Container::H264 | Container::H265 | Container::Opaque);
-            if self.source.pace == Pace::Realtime && timeless {
-                let text = format!("{container} has no clock to play it by: it is sent as fast as possible");
+            if self.source.pace == Pace::Realtime && container == Container::Opaque {
+                let text =
+                    "nothing is known of a clock to play it by: it is sent as fast as possible".to_owned();
                 watch.notice(&Notice::Warning(text));
             }
         }

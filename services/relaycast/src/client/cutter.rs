@@ -40,7 +40,13 @@ pub(crate) struct Cutter {
     lead: Option<Bytes>,
     resuming: bool,
     chunk_bytes_max: usize,
+    /// How many pictures a second a stream has that does not say.
+    frame_rate: f64,
+    pictures: u64,
 }
+
+/// Pictures a second of a stream of which nobody says how many.
+pub(crate) const FRAME_RATE: f64 = 25.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
@@ -63,6 +69,26 @@ impl Cutter {
             lead: None,
             resuming: false,
             chunk_bytes_max: chunk_bytes_max.max(1),
+            frame_rate: FRAME_RATE,
+            pictures: 0,
+        }
+    }
+
+    /// Gives the pictures of a stream without a clock this rate.
+    pub(crate) fn with_frame_rate(mut self, pictures_per_second: f64) -> Self {
+        self.frame_rate = pictures_per_second;
+        self
+    }
+
+    /// The time of the next picture of a stream that has pictures and no clock.
+    fn picture_ms(&mut self) -> Option<u64> {
+        match self.container() {
+            Some(Container::Mjpeg | Container::H264 | Container::H265) => {
+                let picture_ms = self.pictures as f64 * 1000.0 / self.frame_rate;
+                self.pictures += 1;
+                Some(picture_ms as u64)
+            }
+            _ => None,
         }
     }
 
@@ -78,7 +104,10 @@ impl Cutter {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             match event {
-                Event::Unit { at, time_ms } => self.mark(Mark { at, time_ms, join: false }),
+                Event::Unit { at, time_ms } => {
+                    let time_ms = time_ms.or_else(|| self.picture_ms());
+                    self.mark(Mark { at, time_ms, join: false });
+                }
                 Event::Join(join) => {
                     self.mark(Mark { at: join.at, time_ms: None, join: true });
                     if self.resuming && join.at >= self.base {
@@ -267,6 +296,19 @@ mod tests {
 
     fn drain(cutter: &mut Cutter) -> Vec<Bytes> {
         std::iter::from_fn(|| cutter.take(None)).collect()
+    }
+
+    #[test]
+    fn pictures_without_a_clock_come_at_the_rate_that_was_given() {
+        let picture = [0xFF, 0xD8, 0xFF, 0xDA, 0, 2, 1, 0xFF, 0xD9];
+        let mut cutter = Cutter::new(Some(Container::Mjpeg), 1 << 20).with_frame_rate(12.5);
+        cutter.push(&picture.repeat(4));
+        let mut times = vec![];
+        while let Some(time_ms) = cutter.next_time_ms().filter(|_| times.len() < 3) {
+            times.push(time_ms);
+            assert_eq!(cutter.take(Some(time_ms)).as_deref(), Some(&picture[..]));
+        }
+        assert_eq!(times, [0, 80, 160]);
     }
 
     #[test]

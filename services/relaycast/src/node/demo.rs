@@ -13,6 +13,7 @@ use relay_media::Container;
 use tracing::{info, warn};
 
 use crate::client::address::Address;
+use crate::client::cutter::FRAME_RATE;
 use crate::client::input;
 use crate::client::retry::Retry;
 use crate::client::watch::Logged;
@@ -59,6 +60,7 @@ pub(super) async fn run(node: SocketAddr, mut drain: Drain) {
                     container: Some(Container::Flv),
                     chunk_bytes_max: relay_proto::websocket::CHUNK_BYTES_MAX,
                     pace: Pace::AsItComes,
+                    frame_rate: FRAME_RATE,
                     again: None,
                 };
                 let result = publish(&address, source, Retry::new(WELL_AFTER), &Logged, drain.clone()).await;
