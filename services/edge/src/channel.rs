@@ -150,6 +150,11 @@ impl Channel {
         live.filter(|live| live.feed.epoch() > epoch)
     }
 
+    /// Whether somebody publishes.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live_feed().is_some()
+    }
+
     /// Lets go of a publication that was over long ago, and of what a live one has cached too long or beyond its share.
     pub(crate) fn tidy(&self, share: usize) {
         self.lock().over.take_if(|over| over.feed.silent_ms() > OVER_KEPT_MS);
@@ -224,9 +229,11 @@ impl Channel {
         }
         let Occupied::By { key, .. } = std::mem::replace(&mut state.occupied, Occupied::No) else { return };
         let now = Instant::now();
+        // Who never sent a chunk has no viewers to be kept for it.
+        let sent = self.live_feed().is_some_and(|feed| feed.ring().end() > 0);
         let (stage, until) = match end {
-            End::Clean => (Stage::Vacant, None),
-            End::Lost => (Stage::Held(now + grace), Some(now + grace)),
+            End::Lost if sent => (Stage::Held(now + grace), Some(now + grace)),
+            End::Clean | End::Lost => (Stage::Vacant, None),
         };
         if let Stage::Live(live) = self.stage.send_replace(stage) {
             state.over = Some(live);
@@ -325,7 +332,7 @@ impl Publication {
     /// The publisher is done: receivers get what is left and are closed.
     pub(crate) fn finish(mut self) {
         if let Some(writer) = self.writer.take() {
-            writer.finish();
+            writer.end(End::Clean);
         }
         self.channel.release(self.epoch, End::Clean, self.grace);
     }

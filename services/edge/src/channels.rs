@@ -58,7 +58,7 @@ impl Channels {
     /// Lets go of what was kept long enough.
     pub(crate) fn sweep(&self, now: Instant) {
         let channels = self.list();
-        let share = self.resources.budget.share(channels.len());
+        let share = self.resources.budget.share(channels.iter().filter(|channel| channel.is_live()).count());
         for channel in channels {
             channel.tidy(share);
         }

@@ -3,6 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use relay_proto::websocket::{FrameHeader, OpCode};
 
+/// What the allocator and the ring add to a chunk, about.
+pub(crate) const OVERHEAD_BYTES: usize = 128;
+
 /// One binary websocket message as it goes out: header and payload in one piece of memory.
 ///
 /// This is where the payload is copied, once per node. The copy is exact in size, so a cached chunk never pins the
@@ -16,18 +19,10 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// Copies and frames a payload.
     pub(crate) fn copy_from(payload: &[u8]) -> Self {
-        Self::joined(&[payload])
-    }
-
-    /// One chunk out of several pieces.
-    pub(crate) fn joined(pieces: &[&[u8]]) -> Self {
-        let payload_len = pieces.iter().map(|piece| piece.len()).sum();
-        let header = FrameHeader::new(OpCode::Binary, payload_len);
-        let mut frame = BytesMut::with_capacity(header.as_bytes().len() + payload_len);
+        let header = FrameHeader::new(OpCode::Binary, payload.len());
+        let mut frame = BytesMut::with_capacity(header.as_bytes().len() + payload.len());
         frame.extend_from_slice(header.as_bytes());
-        for piece in pieces {
-            frame.extend_from_slice(piece);
-        }
+        frame.extend_from_slice(payload);
         Self { frame: frame.freeze(), header_len: header.as_bytes().len() }
     }
 
@@ -41,19 +36,25 @@ impl Chunk {
         &self.frame[self.header_len..]
     }
 
-    /// What the chunk costs in memory, header included.
+    /// What the chunk costs in memory: a stream of tiny chunks is mostly what surrounds them.
     pub(crate) fn cost(&self) -> usize {
-        self.frame.len()
+        self.frame.len() + OVERHEAD_BYTES
     }
 
-    /// The chunk without the first `skipped` bytes of its payload; `None` when nothing would be left.
-    pub(crate) fn tail(&self, skipped: usize) -> Option<Self> {
-        match self.payload().get(skipped..) {
-            None | Some([]) => None,
-            Some(_) if skipped == 0 => Some(self.clone()),
-            Some(rest) => Some(Self::copy_from(rest)),
-        }
+    /// The payload without its first `skipped` bytes, shared; `None` when nothing would be left.
+    pub(crate) fn payload_from(&self, skipped: usize) -> Option<Bytes> {
+        let from = self.header_len.saturating_add(skipped);
+        (from < self.frame.len()).then(|| self.frame.slice(from..))
     }
+}
+
+/// One message of these pieces, as frames go out: a header, and the pieces themselves, which are not copied. Nothing
+/// where there is nothing to send.
+pub(crate) fn message(pieces: &[Bytes]) -> impl Iterator<Item = Bytes> {
+    let payload_len = pieces.iter().map(Bytes::len).sum();
+    let header = FrameHeader::new(OpCode::Binary, payload_len);
+    let header = (payload_len > 0).then(|| Bytes::copy_from_slice(header.as_bytes()));
+    header.into_iter().chain(pieces.iter().filter(|piece| !piece.is_empty()).cloned())
 }
 
 #[cfg(test)]
@@ -62,12 +63,19 @@ mod tests {
 
     #[test]
     fn a_chunk_is_its_payload_behind_one_header() {
-        let chunk = Chunk::joined(&[b"ab", b"", b"c"]);
+        let chunk = Chunk::copy_from(b"abc");
         assert_eq!(&chunk.frame()[..], b"\x82\x03abc");
         assert_eq!(chunk.payload(), b"abc");
-        assert_eq!(chunk.tail(0).unwrap().payload(), b"abc");
-        assert_eq!(chunk.tail(2).unwrap().payload(), b"c");
-        assert!(chunk.tail(3).is_none());
-        assert!(chunk.tail(4).is_none());
+        assert_eq!(chunk.payload_from(0).unwrap(), "abc");
+        assert_eq!(chunk.payload_from(2).unwrap(), "c");
+        assert_eq!(chunk.payload_from(3), None);
+        assert_eq!(chunk.payload_from(usize::MAX), None);
+    }
+
+    #[test]
+    fn a_message_of_pieces_has_one_header() {
+        let pieces = [Bytes::from_static(b"ab"), Bytes::new(), Bytes::from_static(b"c")];
+        assert_eq!(message(&pieces).collect::<Vec<_>>().concat(), b"\x82\x03abc");
+        assert_eq!(message(&[Bytes::new()]).count(), 0);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_media::{Container, Event, Fragment, Info, Remuxer, Scanner};
+use relay_media::{Container, Event, Info, Scanner};
 use relay_proto::Epoch;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -17,11 +17,18 @@ use tokio::time::{Instant, timeout};
 use crate::budget::CacheBudget;
 use crate::chunk::Chunk;
 use crate::fanout::Fanout;
+use crate::fmp4::Derived;
 use crate::gop::{Limits, Ring, Seq};
 use crate::metrics::Metrics;
 
 /// How long a stream may take to tell its codecs and the size of its picture before one goes on without.
 const KNOWN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Bytes that the scanner is given at once.
+const SCAN_BYTES_MAX: usize = 16 << 10;
+
+/// Room for events that is kept from one chunk to the next.
+const EVENTS_KEPT: usize = 64;
 
 /// How a publication ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,52 +65,9 @@ pub(crate) struct Feed {
     /// Counts join points and changes of `info`: who waits for either watches this.
     progress: watch::Sender<u64>,
     end: AtomicU8,
-    derived: Mutex<Derived>,
+    derived: Derived,
     resources: Resources,
     last_chunk_ms: AtomicU64,
-}
-
-/// The fMP4 form of a feed, made only while somebody receives it.
-#[derive(Debug, Default)]
-struct Derived {
-    remux: Option<Remux>,
-    /// Receivers that hold an [`Fmp4`] of it.
-    users: usize,
-}
-
-/// A feed in fMP4, for one receiver. When the last one goes, the remuxing stops.
-#[derive(Debug)]
-pub(crate) struct Fmp4 {
-    feed: Arc<Feed>,
-    /// Where it derives from; `None` where the publication is fit for it as it is.
-    origin: Option<Arc<Feed>>,
-}
-
-impl Fmp4 {
-    pub(crate) fn feed(&self) -> &Arc<Feed> {
-        &self.feed
-    }
-}
-
-impl Drop for Fmp4 {
-    fn drop(&mut self) {
-        if let Some(origin) = &self.origin {
-            let mut derived = lock(&origin.derived);
-            derived.users -= 1;
-            if derived.users == 0 {
-                derived.remux = None;
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Remux {
-    remuxer: Remuxer,
-    writer: Writer,
-    /// The next chunk of the origin feed that the remuxer has not seen.
-    next: Seq,
-    fragments: Vec<Fragment>,
 }
 
 /// The writing end of a feed. There is one; dropping it without [`Writer::finish`] is an abrupt end.
@@ -126,7 +90,7 @@ impl Feed {
             info: Mutex::default(),
             progress: watch::Sender::new(0),
             end: AtomicU8::new(RUNNING),
-            derived: Mutex::default(),
+            derived: Derived::default(),
             last_chunk_ms: AtomicU64::new(resources.now_ms()),
             resources,
         });
@@ -181,48 +145,48 @@ impl Feed {
         self.resources.now_ms().saturating_sub(self.last_chunk_ms.load(Ordering::Relaxed))
     }
 
-    /// This feed as fMP4: itself where the container needs no remuxing, `None` while the container is not known.
-    ///
-    /// # Errors
-    /// The stream has no codec that fMP4 can carry.
-    pub(crate) fn as_fmp4(self: &Arc<Self>) -> Result<Option<Fmp4>, Unavailable> {
-        let Some(container) = lock(&self.info).as_ref().map(|info| info.container) else {
-            return Ok(None);
-        };
-        let mut derived = lock(&self.derived);
-        if derived.remux.is_none() {
-            let Some(remuxer) = Remuxer::new(container) else {
-                return Ok(Some(Fmp4 { feed: Arc::clone(self), origin: None }));
-            };
-            derived.remux = Some(self.start_remux(remuxer));
-        }
-        let supported = derived.remux.as_ref().filter(|remux| remux.remuxer.unsupported().is_none());
-        let Some(feed) = supported.map(|remux| Arc::clone(remux.writer.feed())) else {
-            // Nothing will come out of it, so nobody needs it.
-            derived.remux = None;
-            return Err(Unavailable);
-        };
-        derived.users += 1;
-        if let Some(end) = self.ended()
-            && let Some(remux) = derived.remux.take()
-        {
-            // The publisher has gone and will not come by to end it.
-            remux.finish(end);
-        }
-        Ok(Some(Fmp4 { feed, origin: Some(Arc::clone(self)) }))
+    /// How the stream is packed, once known.
+    pub(crate) fn container(&self) -> Option<Container> {
+        lock(&self.info).as_ref().map(|info| info.container)
     }
 
-    /// Remuxes from the newest GOP on, so that the first viewer has a picture at once. Whatever the publisher appends
-    /// meanwhile waits for `derived`, and what was read here is passed over there.
-    fn start_remux(self: &Arc<Self>, remuxer: Remuxer) -> Remux {
-        let scanner = Scanner::for_container(Container::Fmp4);
-        let writer = Self::open(self.epoch, scanner, self.resources.clone());
-        let (lead, chunks) = self.newest_gop();
-        let mut remux = Remux { remuxer, writer, next: chunks.end, fragments: Vec::new() };
-        let now_ms = self.resources.now_ms();
-        remux.take(&lead, now_ms);
-        chunks.list.iter().for_each(|chunk| remux.take(chunk.payload(), now_ms));
-        remux
+    /// The fMP4 form.
+    pub(crate) fn derived(&self) -> &Derived {
+        &self.derived
+    }
+
+    /// Another feed of the same publication, and its writing end.
+    pub(crate) fn derive(&self, scanner: Scanner) -> Writer {
+        Self::open(self.epoch, scanner, self.resources.clone())
+    }
+
+    /// The clock of the rings.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.resources.now_ms()
+    }
+
+    /// Calls those who watch [`Feed::progress`].
+    pub(crate) fn tell_progress(&self) {
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    /// What is cached now, to be cleared later.
+    pub(crate) fn cached(&self) -> Cached {
+        Cached {
+            until: self.ring().end(),
+            derived: self.derived.feed().map(|feed| {
+                let until = feed.ring().end();
+                (feed, until)
+            }),
+        }
+    }
+
+    /// Lets new receivers start at nothing that was cached then, in either form.
+    pub(crate) fn clear_cache(&self, cached: &Cached) {
+        self.ring().clear_cache(cached.until);
+        if let Some((feed, until)) = &cached.derived {
+            feed.ring().clear_cache(*until);
+        }
     }
 
     /// Receivers were given this.
@@ -240,9 +204,7 @@ impl Feed {
         while ring.bytes() > share && ring.evict_oldest().is_some() {}
         self.resources.budget.settle(before, ring.bytes());
         drop(ring);
-        if let Some(remux) = &lock(&self.derived).remux {
-            remux.writer.feed.tidy(share);
-        }
+        self.derived.tidy(share);
     }
 
     /// Bytes that tell what the stream is: init, and as much of the newest GOP as it takes. `None` while unknown.
@@ -250,53 +212,70 @@ impl Feed {
         /// A key frame of a 4K camera fits; who needs more to tell a codec will not find it in the next megabyte.
         const SAMPLE_BYTES_MAX: usize = 1 << 20;
 
-        let container = self.info()?.container;
-        let ring = self.ring();
-        let join = ring.join_from(0)?;
-        let mut sample = [join.init.as_ref(), join.preamble.as_ref()].concat();
+        let container = self.container()?;
+        self.ring().join_from(0)?;
+        let mut sample = Vec::new();
         let mut scanner = Scanner::for_container(container);
-        scanner.push(&sample, &mut Vec::new());
-        let (mut seq, mut offset) = (join.seq, join.offset);
-        while container == Container::Opaque && sample.is_empty()
-            || container != Container::Opaque && !scanner.info().is_some_and(Info::is_complete)
-        {
-            let Some(chunk) = ring.get(seq).filter(|_| sample.len() < SAMPLE_BYTES_MAX) else { break };
-            let rest = chunk.payload().get(offset..).unwrap_or_default();
-            scanner.push(rest, &mut Vec::new());
-            sample.extend_from_slice(rest);
-            (seq, offset) = (seq + 1, 0);
+        let is_told = |scanner: &Scanner| match container {
+            Container::Opaque => false,
+            _ => scanner.info().is_some_and(Info::is_complete),
+        };
+        for piece in self.newest_gop().pieces {
+            scanner.push(&piece, &mut Vec::new());
+            sample.extend_from_slice(&piece);
+            if container == Container::Opaque || is_told(&scanner) || sample.len() >= SAMPLE_BYTES_MAX {
+                break;
+            }
         }
         (!sample.is_empty()).then(|| sample.into())
     }
 
     /// Init, preamble and the chunks from the newest join point on; without one, whatever is kept.
-    fn newest_gop(&self) -> (Vec<u8>, Chunks) {
+    pub(crate) fn newest_gop(&self) -> Pieces {
         let ring = self.ring();
-        let mut list = Vec::new();
-        let mut lead = Vec::new();
-        let mut next = ring.first();
-        if let Some(join) = ring.join_from(0) {
-            lead.extend_from_slice(&join.init);
-            lead.extend_from_slice(&join.preamble);
-            next = join.seq;
-            if let Some(first) = ring.get(next) {
-                list.extend(first.tail(join.offset));
-                next += 1;
-            }
-        }
-        while let Some(chunk) = ring.get(next) {
-            list.push(chunk.clone());
+        let Some(join) = ring.join_from(0) else { return Pieces::from(&ring, ring.first()) };
+        let mut lead = vec![join.init, join.preamble];
+        let mut next = join.seq;
+        if let Some(first) = ring.get(next) {
+            lead.extend(first.payload_from(join.offset));
             next += 1;
         }
-        (lead, Chunks { list, end: next })
+        let mut gop = Pieces::from(&ring, next);
+        gop.pieces.splice(..0, lead.into_iter().filter(|piece| !piece.is_empty()));
+        gop
+    }
+
+    /// The payloads from this chunk on.
+    pub(crate) fn from(&self, next: Seq) -> Pieces {
+        Pieces::from(&self.ring(), next)
     }
 }
 
-/// A copy of a part of the ring; the payloads are shared.
-struct Chunks {
-    list: Vec<Chunk>,
+/// What is cached at some moment, of a feed and of its fMP4 form.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    until: Seq,
+    derived: Option<(Arc<Feed>, Seq)>,
+}
+
+/// Some of the stream, in order, shared with the ring.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pub(crate) pieces: Vec<Bytes>,
     /// Number of the chunk after the last.
-    end: Seq,
+    pub(crate) end: Seq,
+}
+
+impl Pieces {
+    fn from(ring: &Ring, next: Seq) -> Self {
+        let mut next = next.max(ring.first());
+        let mut pieces = Vec::new();
+        while let Some(chunk) = ring.get(next) {
+            pieces.extend(chunk.payload_from(0));
+            next += 1;
+        }
+        Self { pieces, end: next }
+    }
 }
 
 impl Drop for Feed {
@@ -309,10 +288,6 @@ impl Drop for Feed {
 const RUNNING: u8 = 0;
 const CLEAN: u8 = 1;
 const LOST: u8 = 2;
-
-/// The stream cannot be had in the form asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unavailable;
 
 impl Writer {
     /// The feed this writes to.
@@ -328,15 +303,15 @@ impl Writer {
         feed.last_chunk_ms.store(now_ms, Ordering::Relaxed);
         let seq = self.store(chunk.clone(), now_ms);
         let sent = feed.fanout.offer(seq, chunk.frame());
-        feed.count_sent(sent as u64, sent * chunk.cost());
+        feed.count_sent(sent as u64, sent * chunk.frame().len());
         // After the fan-out: what the bytes mean is no business of those who already follow.
         self.scan(payload);
-        self.remux(seq, payload, now_ms);
+        self.feed.derived.take(seq, payload, now_ms);
     }
 
-    /// The publisher is done. Receivers get what is left.
-    pub(crate) fn finish(mut self) {
-        self.end = End::Clean;
+    /// The publication is over. Receivers get what is left.
+    pub(crate) fn end(mut self, end: End) {
+        self.end = end;
     }
 
     fn store(&self, chunk: Chunk, now_ms: u64) -> Seq {
@@ -356,7 +331,15 @@ impl Writer {
     }
 
     fn scan(&mut self, payload: &[u8]) {
-        self.scanner.push(payload, &mut self.events);
+        // A peer can make every other byte an event; in pieces, that is never many at once.
+        for piece in payload.chunks(SCAN_BYTES_MAX) {
+            self.scanner.push(piece, &mut self.events);
+            self.note();
+        }
+    }
+
+    /// Takes over what the scanner found.
+    fn note(&mut self) {
         let recognised = !self.recognised && self.scanner.container().is_some();
         if self.events.is_empty() && !recognised {
             return;
@@ -377,21 +360,14 @@ impl Writer {
             }
         }
         drop(ring);
+        self.events.shrink_to(EVENTS_KEPT);
         if news {
             *lock(&self.feed.info) = self.scanner.info().cloned();
         }
         if joins {
             self.feed.fanout.wake_joining();
         }
-        self.feed.progress.send_modify(|count| *count += 1);
-    }
-
-    fn remux(&self, seq: Seq, payload: &[u8], now_ms: u64) {
-        let mut derived = lock(&self.feed.derived);
-        if let Some(remux) = derived.remux.as_mut().filter(|remux| remux.next == seq) {
-            remux.next += 1;
-            remux.take(payload, now_ms);
-        }
+        self.feed.tell_progress();
     }
 }
 
@@ -399,30 +375,9 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let end = if self.end == End::Clean { CLEAN } else { LOST };
         self.feed.end.store(end, Ordering::Release);
-        let remux = lock(&self.feed.derived).remux.take();
-        if let Some(remux) = remux {
-            remux.finish(self.end);
-        }
+        self.feed.derived.end(self.end);
         self.feed.fanout.wake_all();
-        self.feed.progress.send_modify(|count| *count += 1);
-    }
-}
-
-impl Remux {
-    fn take(&mut self, bytes: &[u8], now_ms: u64) {
-        self.remuxer.push(bytes, now_ms, &mut self.fragments);
-        for fragment in self.fragments.drain(..) {
-            self.writer.push(&fragment.bytes);
-        }
-    }
-
-    /// The origin feed has ended: what the remuxer still holds, then the end of the derived feed.
-    fn finish(mut self, end: End) {
-        self.remuxer.finish(&mut self.fragments);
-        for fragment in self.fragments.drain(..) {
-            self.writer.push(&fragment.bytes);
-        }
-        self.writer.end = end;
+        self.feed.tell_progress();
     }
 }
 

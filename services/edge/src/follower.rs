@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use relay_proto::websocket::OpCode;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, message};
 use crate::feed::{End, Feed};
 use crate::gop::{FIRST_GENERATION, JoinPoint, Read, Seq};
 use crate::outlet::{BATCH_FRAMES_MAX, Flow, Outlet, frame};
@@ -132,6 +132,7 @@ impl Follower {
         start: StartAt,
         announce: &impl Announce,
     ) -> Following {
+        let mut init_now = Bytes::new();
         let (place, generation) = {
             let ring = feed.ring();
             match start {
@@ -141,14 +142,13 @@ impl Follower {
                 StartAt::NextJoin => (Place::Joining { from: ring.end(), oldest: false }, None),
                 StartAt::InitThenNextJoin => {
                     let (init, generation) = ring.init();
-                    if !init.is_empty() {
-                        outlet.queue([frame(OpCode::Binary, init)]);
-                    }
+                    init_now = init.clone();
                     let generation = (!init.is_empty()).then_some(generation);
                     (Place::Joining { from: ring.end(), oldest: false }, generation)
                 }
             }
         };
+        outlet.queue(message(&[init_now]));
         if matches!(place, Place::Behind(_))
             && let Some(text) = announce.start(feed)
         {
@@ -241,6 +241,7 @@ impl Follower {
         match read {
             Read::CaughtUp => match self.outlet.flush() {
                 Flow::Clear => {
+                    self.outlet.nothing_due();
                     // Still under the cursor's lock: a chunk appended since then is offered, or brings us back here.
                     cursor.place = Place::CaughtUp(next);
                     ended.map_or(Pumped::Waiting, Pumped::Drained)
@@ -282,19 +283,13 @@ impl Follower {
         {
             frames.push(frame(OpCode::Text, text.as_bytes()));
         }
-        let lead = if has_init {
-            Chunk::copy_from(&join.preamble)
-        } else {
-            Chunk::joined(&[&join.init, &join.preamble])
-        };
-        if !lead.payload().is_empty() {
-            frames.push(lead.frame().clone());
-        }
+        let init = if has_init { Bytes::new() } else { join.init };
+        frames.extend(message(&[init, join.preamble]));
         let mut next = join.seq;
         if join.offset > 0
-            && let Some(tail) = first.and_then(|chunk| chunk.tail(join.offset))
+            && let Some(tail) = first.and_then(|chunk| chunk.payload_from(join.offset))
         {
-            frames.push(tail.frame().clone());
+            frames.extend(message(&[tail]));
             next += 1;
         }
         cursor.generation = Some(join.generation);

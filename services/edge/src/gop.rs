@@ -164,6 +164,11 @@ impl Ring {
         if self.joins.back().is_some_and(|newest| (newest.seq, newest.offset) > (seq, offset)) {
             return false;
         }
+        // Of the join points in one chunk only the first and the newest are ever asked for.
+        let in_chunk = self.joins.iter().rev().take(2).filter(|join| join.seq == seq).count();
+        if in_chunk == 2 {
+            self.joins.pop_back();
+        }
         self.joins.push_back(JoinPoint {
             seq,
             offset,
@@ -281,14 +286,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chunk::OVERHEAD_BYTES;
 
-    const LIMITS: Limits = Limits { bytes_max: 100, lag_ms_max: 1000, age_ms_max: 5000 };
+    /// What a chunk of 8 bytes costs, header and all.
+    const COST: usize = 10 + OVERHEAD_BYTES;
+    const LIMITS: Limits = Limits { bytes_max: 10 * COST, lag_ms_max: 1000, age_ms_max: 5000 };
 
     fn join(at: u64) -> Join {
         Join { at, init: Bytes::from_static(b"init"), preamble: Bytes::new() }
     }
 
-    /// Chunks of 8 bytes of payload, 10 with their header.
+    /// Chunks of 8 bytes.
     fn ring(chunks: u64) -> Ring {
         let mut ring = Ring::new(LIMITS);
         for number in 0..chunks {
@@ -300,15 +308,15 @@ mod tests {
     #[test]
     fn bytes_are_bounded_at_the_bound() {
         let mut ring = ring(10);
-        assert_eq!((ring.bytes(), ring.first()), (100, 0));
+        assert_eq!((ring.bytes(), ring.first()), (10 * COST, 0));
         ring.push(Chunk::copy_from(&[0; 1]), 0);
-        assert_eq!((ring.bytes(), ring.first(), ring.end()), (93, 1, 11));
+        assert_eq!((ring.bytes(), ring.first(), ring.end()), (10 * COST - 7, 1, 11));
     }
 
     #[test]
     fn one_chunk_larger_than_the_ring_is_kept() {
         let mut ring = ring(3);
-        ring.push(Chunk::copy_from(&[0; 500]), 0);
+        ring.push(Chunk::copy_from(&[0; 50 * COST]), 0);
         assert_eq!((ring.first(), ring.end()), (3, 4));
     }
 
@@ -376,6 +384,17 @@ mod tests {
     }
 
     #[test]
+    fn join_points_in_one_chunk_are_bounded() {
+        let mut ring = ring(3);
+        for at in 8..16 {
+            assert!(ring.mark(&join(at)));
+        }
+        assert_eq!(ring.joins.len(), 2);
+        assert_eq!(ring.join_first().unwrap().offset, 0, "the first");
+        assert_eq!(ring.join_from(0).unwrap().offset, 7, "and the newest");
+    }
+
+    #[test]
     fn inits_are_numbered_by_their_bytes() {
         let mut ring = ring(4);
         let mut generation_at = |at, init: &'static [u8]| {
@@ -393,8 +412,8 @@ mod tests {
         let ring = ring(4);
         let mut batch = vec![];
         assert_eq!(ring.read(0, 9, 1, &mut batch), Read::Chunks(1));
-        assert_eq!(ring.read(0, 9, 20, &mut batch), Read::Chunks(2));
-        assert_eq!(ring.read(4, 9, 20, &mut batch), Read::CaughtUp);
+        assert_eq!(ring.read(0, 9, 2 * COST, &mut batch), Read::Chunks(2));
+        assert_eq!(ring.read(4, 9, 2 * COST, &mut batch), Read::CaughtUp);
         assert_eq!(batch.len(), 3);
     }
 
@@ -421,7 +440,7 @@ mod tests {
                     prop_assert!(point.seq >= ring.first() && point.seq <= ring.end());
                 }
                 let mut batch = vec![];
-                match ring.read(cursor, 3, 50, &mut batch) {
+                match ring.read(cursor, 3, 2 * COST, &mut batch) {
                     Read::Chunks(count) => {
                         for (index, frame) in batch.iter().enumerate() {
                             prop_assert_eq!(frame, ring.get(cursor + index as u64).unwrap().frame());

@@ -42,6 +42,7 @@ pub(crate) struct Session {
 impl Session {
     /// Waits while there is nothing to do but to stay alive. Safe to cancel.
     pub(crate) async fn idle(&mut self) -> Ended {
+        self.keeper.flush();
         loop {
             tokio::select! {
                 biased;
@@ -143,6 +144,13 @@ impl Keeper {
             }
             if let Some(since) = self.outlet.blocked_since() {
                 let deadline = since + self.write_timeout;
+                if now >= deadline {
+                    return Close::TooSlow.into();
+                }
+                next = next.min(deadline);
+            }
+            if let Some(since) = self.outlet.pending_since() {
+                let deadline = since + self.node.config.lag_max.max(self.write_timeout);
                 if now >= deadline {
                     return Close::TooSlow.into();
                 }

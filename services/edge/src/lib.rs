@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod fanout;
 mod feed;
+mod fmp4;
 mod follower;
 mod gop;
 mod handshake;

@@ -45,6 +45,8 @@ struct Out {
     state: State,
     /// Since when the socket has taken nothing although something was due.
     blocked_since: Option<Instant>,
+    /// Since when something is pending: a socket that takes a byte now and then is not blocked, and pins what is pending.
+    pending_since: Option<Instant>,
     sent_bytes: u64,
 }
 
@@ -90,8 +92,7 @@ impl Outlet {
             }
             Ok(taken) => {
                 out.progress(taken);
-                out.pending_bytes = frame.len() - taken;
-                out.pending.push_back(frame.slice(taken..));
+                out.push(frame.slice(taken..));
                 (Flow::Blocked, true)
             }
             Err(error) => (out.refused(&error), false),
@@ -123,8 +124,7 @@ impl Outlet {
                 let frame = &frames[accepted];
                 accepted += 1;
                 if taken < frame.len() {
-                    out.pending_bytes = frame.len() - taken;
-                    out.pending.push_back(frame.slice(taken..));
+                    out.push(frame.slice(taken..));
                 }
                 taken = taken.saturating_sub(frame.len());
             }
@@ -136,8 +136,7 @@ impl Outlet {
         let mut out = self.lock();
         if out.state == State::Open {
             for frame in frames {
-                out.pending_bytes += frame.len();
-                out.pending.push_back(frame);
+                out.push(frame);
             }
         }
         self.flush_locked(&mut out)
@@ -150,8 +149,9 @@ impl Outlet {
 
     /// Sends the protocol's heartbeat and a websocket ping, so that a client that knows only one of them answers.
     pub(crate) fn heartbeat(&self) {
-        self.text(HEARTBEAT);
-        self.ping();
+        // In one piece: who is so far behind that something is dropped loses both or neither.
+        let both = [frame(OpCode::Text, HEARTBEAT.as_bytes()), frame(OpCode::Ping, &[])].concat();
+        self.control(&both.into());
     }
 
     /// Asks for a sign of life.
@@ -201,6 +201,11 @@ impl Outlet {
     /// Since when the socket has taken nothing although something was due.
     pub(crate) fn blocked_since(&self) -> Option<Instant> {
         self.lock().blocked_since
+    }
+
+    /// Since when there is something that the socket has not taken to the end.
+    pub(crate) fn pending_since(&self) -> Option<Instant> {
+        self.lock().pending_since
     }
 
     /// Bytes that the socket took.
@@ -278,6 +283,7 @@ impl Outlet {
                 Err(error) => return out.refused(&error),
             }
         }
+        out.pending_since = None;
         if out.state == State::Open { Flow::Clear } else { Flow::Over }
     }
 
@@ -288,6 +294,7 @@ impl Outlet {
 
 impl Out {
     fn push(&mut self, frame: Bytes) {
+        self.pending_since.get_or_insert_with(Instant::now);
         self.pending_bytes += frame.len();
         self.pending.push_back(frame);
     }
@@ -307,6 +314,7 @@ impl Out {
             self.state = State::Failed;
             self.pending.clear();
             self.pending_bytes = 0;
+            self.pending_since = None;
             Flow::Over
         }
     }

@@ -43,12 +43,13 @@ async fn claim(
     match channel.claim(&claimant) {
         Claim::Granted(publication) => Some(publication),
         Claim::Busy => None,
-        Claim::Challenge(other, _) if other.answers(config.challenge_timeout).await => None,
-        Claim::Challenge(_, epoch) => {
-            claimant.unresponsive = Some(epoch);
+        Claim::Challenge(other, epoch) => {
+            let answers = other.answers(config.challenge_timeout).await;
+            claimant.unresponsive = (!answers).then_some(epoch);
+            // Asked again in any case: what was heard may have been its farewell.
             match channel.claim(&claimant) {
                 Claim::Granted(publication) => Some(publication),
-                // Somebody newer came meanwhile.
+                // It lives, or somebody newer came meanwhile.
                 Claim::Busy | Claim::Challenge(..) => None,
             }
         }
@@ -75,8 +76,6 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
                 match received {
                     Received::Binary(payload) => {
                         publication.push(&payload);
-                        // The next message may be there already; others on this thread get their turn all the same.
-                        tokio::task::consume_budget().await;
                     }
                     Received::Text => return Close::UnexpectedText.into(),
                     _ => {}

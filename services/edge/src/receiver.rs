@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Live, Stage};
 use crate::clock::unix_ms;
-use crate::feed::{End, Feed, Fmp4, Unavailable};
+use crate::feed::{End, Feed};
+use crate::fmp4::{Fmp4, Unavailable};
 use crate::follower::{Announce, Follower, Pumped, StartAt};
 use crate::keeper::{Ended, Session};
 use crate::node::Node;
@@ -75,9 +76,16 @@ impl Receiver<'_> {
             self.epoch = live.feed.epoch();
             self.served = true;
             let end = match self.target.options.form {
-                Form::Published => self.follow(session, &live.feed, start).await?,
+                Form::Published => self.follow(session, &live.feed, &live.feed, start).await?,
                 Form::Fmp4 => match self.as_fmp4(session, &live.feed).await? {
-                    Some(fmp4) => self.follow(session, fmp4.feed(), start).await?,
+                    Some(fmp4) => {
+                        let end = self.follow(session, &live.feed, fmp4.feed(), start).await?;
+                        if fmp4.feed().ended() == Some(End::Lost) && live.feed.ended().is_none() {
+                            // Not the publication ended but the remuxing: it met what it cannot carry.
+                            return Err(Close::FormUnavailable.into());
+                        }
+                        end
+                    }
                     None => live.feed.ended().unwrap_or(End::Lost),
                 },
             };
@@ -134,7 +142,7 @@ impl Receiver<'_> {
     async fn as_fmp4(&mut self, session: &mut Session, feed: &Arc<Feed>) -> Result<Option<Fmp4>, Ended> {
         let mut progress = feed.progress();
         loop {
-            match feed.as_fmp4() {
+            match feed.derived().acquire(feed) {
                 Ok(Some(fmp4)) => return Ok(Some(fmp4)),
                 Ok(None) if feed.ended().is_some() => return Ok(None),
                 Ok(None) => {}
@@ -152,6 +160,7 @@ impl Receiver<'_> {
     async fn follow(
         &mut self,
         session: &mut Session,
+        origin: &Feed,
         feed: &Arc<Feed>,
         start: StartAt,
     ) -> Result<End, Ended> {
@@ -163,7 +172,7 @@ impl Receiver<'_> {
                 () = feed.known() => {}
             }
         }
-        let cached_until = feed.ring().end();
+        let mut to_clear = std::mem::take(&mut self.clear_cache).then(|| origin.cached());
         let following = Follower::attach(feed, &session.outlet, start, &self.notices);
         let mut skips = Skips::default();
         let mut blocked = false;
@@ -180,9 +189,13 @@ impl Receiver<'_> {
                     Pumped::Over => return Err(Ended::ConnectionLost),
                     Pumped::Waiting | Pumped::More | Pumped::Blocked => {}
                 }
+                if feed.ended().is_some() {
+                    // Nobody else looks after a feed that has ended; what is owed of it is bounded as while it ran.
+                    feed.tidy(usize::MAX);
+                }
                 // What came since then is what others wait for.
-                if std::mem::take(&mut self.clear_cache) {
-                    feed.ring().clear_cache(cached_until);
+                if let Some(cached) = to_clear.take() {
+                    origin.clear_cache(&cached);
                 }
                 let new = skips.note(following.skips(), Instant::now());
                 session.node.metrics.skips.inc_by(new);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::task::consume_budget;
 
 use crate::inbound::{Decoder, InboundLimits, Received};
 use crate::outlet::Outlet;
@@ -31,6 +32,9 @@ pub(crate) fn split(
 impl Inbound {
     /// The next thing the client does. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Received {
+        // Whoever sends without end leaves others on this thread their turn. Before anything is taken, so that nothing is
+        // lost when this is cancelled.
+        consume_budget().await;
         loop {
             let mut wire = Wire { outlet: &self.outlet, received_bytes: &mut self.received_bytes };
             if let Some(received) = self.decoder.read(&mut wire) {
@@ -52,6 +56,7 @@ impl Inbound {
     pub(crate) async fn drain(&mut self) {
         let mut rest = [0; 4096];
         loop {
+            consume_budget().await;
             match self.outlet.try_read(&mut rest) {
                 Ok(0) => return,
                 Ok(_) => {}

@@ -200,3 +200,30 @@ async fn a_publisher_that_closes_in_trouble_is_waited_for() {
     publisher.close_with(1001).await;
     assert_eq!(receiver.next().await, ended());
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_publication_is_bounded_for_who_hardly_takes_any() {
+    // Longer than the second after which the gauge follows, so that it is seen full before it is seen empty.
+    let moment = Duration::from_millis(1500);
+    let node = Node::start(Config { lag_max: moment, cache_age: moment, ..Config::default() }).await;
+    let viewer = node.connect_narrow().await.upgrade("/cam/secret/receive").await;
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == 1.0).await;
+    let mut publisher = node.open("/cam/secret/publish").await;
+    for _ in 0..100 {
+        publisher.send(&[7; 64 << 10]).await;
+    }
+    node.until("relaycast_cache_bytes", |cached| cached > 4.0 * 1024.0 * 1024.0).await;
+    publisher.close().await;
+    let trickle = async {
+        let mut some = vec![0; 1 << 10];
+        loop {
+            viewer.stream.readable().await.unwrap();
+            let _ = viewer.stream.try_read(&mut some);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = trickle => {}
+        () = node.until("relaycast_cache_bytes", |cached| cached < 128.0 * 1024.0) => {}
+    }
+}

@@ -111,3 +111,21 @@ async fn a_publisher_whose_chunk_is_on_its_way_for_long_is_not_cut() {
     assert_eq!(chunks.len(), 1);
     assert_eq!(close, Some((1000, "publisher_ended".into())));
 }
+
+#[tokio::test]
+async fn a_viewer_that_is_behind_is_pinged_as_well_as_told() {
+    let heartbeat_interval = Duration::from_millis(50);
+    let node = Node::start(Config { heartbeat_interval, ..Config::default() }).await;
+    let mut viewer = node.connect_narrow().await.upgrade("/cam/secret/receive").await;
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == 1.0).await;
+    let mut publisher = node.publish("/cam/secret/publish", &[7; 4 << 20]).await;
+    // Far more than the sockets hold is on its way when the next heartbeats are due.
+    let mut other = node.open_raw("/other/secret/receive").await;
+    for _ in 0..3 {
+        while other.frame().await.unwrap().0 != TEXT {}
+    }
+    publisher.send(b"more").await;
+    while viewer.frame().await.unwrap().0 != BINARY {}
+    assert_eq!(viewer.frame().await.unwrap().0, TEXT);
+    assert_eq!(viewer.frame().await.unwrap().0, PING);
+}

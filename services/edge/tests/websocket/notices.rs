@@ -116,3 +116,15 @@ async fn notices_change_nothing_of_the_bytes_however_these_are_cut() {
         assert_eq!(told.chunk().await, [byte]);
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_fmp4_learns_that_the_stream_cannot_be_had_so() {
+    let node = Node::start(Config::default()).await;
+    let mut receiver = node.wait_for("/cam/secret/receive?as=fmp4").await;
+    let mut publisher = node.publish("/cam/secret/publish", b"FLV\x01\x01\0\0\0\x09\0\0\0\0").await;
+    // A key frame of On2 VP6, which nobody has put into fMP4.
+    let body = [0x14, 1, 0, 0, 0, 0, 0, 0, 1, 9];
+    let tag = [&[9, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0][..], &body, &21_u32.to_be_bytes()].concat();
+    publisher.send(&tag).await;
+    receiver.is_refused("ERROR: The stream cannot be remuxed", 1008).await;
+}

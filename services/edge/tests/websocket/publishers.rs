@@ -130,7 +130,7 @@ async fn hundred(node: &Node) -> JoinSet<Rest> {
 }
 
 /// Waits until 99 of a hundred have ended for `reason`, and asserts that one publishes.
-async fn one_is_left(node: &Node, mut all: JoinSet<Rest>, reason: &str) {
+async fn one_is_left(node: &Node, mut all: JoinSet<Rest>, reason: &str) -> JoinSet<Rest> {
     for _ in 0..99 {
         let (_, texts, close) = all.join_next().await.unwrap().unwrap();
         assert_eq!(close.as_ref().map(|(code, _)| *code), Some(4409), "{texts:?}");
@@ -140,13 +140,14 @@ async fn one_is_left(node: &Node, mut all: JoinSet<Rest>, reason: &str) {
     assert_eq!(node.metric("relaycast_publications", &[]), 1.0);
     assert_eq!(node.metric("relaycast_sessions", &["publish"]), 1.0);
     assert!(all.try_join_next().is_none(), "the one is still there");
+    all
 }
 
 #[tokio::test]
 async fn of_a_hundred_at_once_reject_accepts_exactly_one() {
     let node = Node::start(config(PublisherPolicy::Reject)).await;
     let all = hundred(&node).await;
-    one_is_left(&node, all, "busy").await;
+    let _one = one_is_left(&node, all, "busy").await;
     assert_eq!(node.metric("relaycast_publications_total", &[]), 1.0);
 }
 
@@ -154,7 +155,7 @@ async fn of_a_hundred_at_once_reject_accepts_exactly_one() {
 async fn of_a_hundred_at_once_takeover_leaves_exactly_one() {
     let node = Node::start(config(PublisherPolicy::Takeover)).await;
     let all = hundred(&node).await;
-    one_is_left(&node, all, "replaced").await;
+    let _one = one_is_left(&node, all, "replaced").await;
     assert_eq!(node.metric("relaycast_takeovers_total", &[]), 99.0);
     assert_eq!(node.channel().await.epoch.number(), 100);
 }
@@ -164,7 +165,7 @@ async fn of_a_hundred_at_once_takeover_if_stalled_accepts_exactly_one() {
     let challenge_timeout = Duration::from_secs(20);
     let node = Node::start(Config { challenge_timeout, ..config(PublisherPolicy::TakeoverIfStalled) }).await;
     let all = hundred(&node).await;
-    one_is_left(&node, all, "busy").await;
+    let _one = one_is_left(&node, all, "busy").await;
     assert_eq!(node.metric("relaycast_publications_total", &[]), 1.0);
 }
 
@@ -179,7 +180,7 @@ async fn of_a_hundred_that_find_a_frozen_publisher_exactly_one_takes_over() {
     node.until_ended("publish", "busy", 99).await;
     drop(frozen);
     node.until_labelled("relaycast_sessions", &["publish"], |open| open == 1.0).await;
-    one_is_left(&node, all, "busy").await;
+    let _one = one_is_left(&node, all, "busy").await;
     assert_eq!(node.metric("relaycast_takeovers_total", &[]), 1.0);
 }
 

@@ -1,12 +1,15 @@
 //! Receivers that cannot keep up: they hurt themselves, are counted, and are closed with a reason.
 
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use relay_edge::Config;
 use tokio::task::JoinSet;
 
 use crate::support::media::{flv_init, flv_key_of, picture_of};
-use crate::support::raw::Raw;
+use crate::support::raw::{FIN, PONG, Raw, frame};
 use crate::support::{Client, Node, Seen};
 
 /// More than the sockets between a node and a client that does not read ever hold.
@@ -231,4 +234,39 @@ async fn a_receiver_that_takes_little_but_takes_it_is_not_closed() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(node.metric("relaycast_sessions", &["receive"]), 1.0);
+}
+
+/// Bytes of frames that mean nothing, without end, from a thread of its own.
+fn flood(stream: std::net::TcpStream, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    let stop = Arc::clone(stop);
+    let pongs = frame(FIN | PONG, b"").repeat(10_000);
+    stream.set_nonblocking(false).unwrap();
+    std::thread::spawn(move || {
+        let mut stream = stream;
+        while !stop.load(Ordering::Relaxed) && stream.write_all(&pongs).is_ok() {}
+    })
+}
+
+#[tokio::test]
+async fn who_sends_without_end_leaves_others_their_turn() {
+    // Node and clients share one thread here: if the flood kept it, nothing below would ever happen.
+    let node = Node::start(Config::default()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let waiting = node.connect().await.upgrade("/cam/secret/receive").await;
+    let refused = node.connect().await.upgrade("/cam/secret/nonsense").await;
+    let floods = [waiting, refused].map(|client| flood(client.stream.into_std().unwrap(), &stop));
+    let mut publisher = node.publish("/other/secret/publish", b"first").await;
+    let mut receiver = node.open("/other/secret/receive").await;
+    assert_eq!(receiver.chunk().await, b"first");
+    for _ in 0..100 {
+        publisher.send(b"more").await;
+        assert_eq!(receiver.chunk().await, b"more");
+    }
+    stop.store(true, Ordering::Relaxed);
+    node.trigger.advance();
+    node.trigger.advance();
+    node.ended().await;
+    for flood in floods {
+        flood.join().unwrap();
+    }
 }
