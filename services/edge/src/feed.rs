@@ -70,7 +70,7 @@ pub(crate) struct Feed {
     last_chunk_ms: AtomicU64,
 }
 
-/// The writing end of a feed. There is one; dropping it without [`Writer::finish`] is an abrupt end.
+/// The writing end of a feed. There is one; dropping it without [`Writer::end`] is an abrupt end.
 #[derive(Debug)]
 pub(crate) struct Writer {
     feed: Arc<Feed>,
