@@ -20,11 +20,11 @@ help: ## Lists the recipes
 
 run: ## Starts a node on 127.0.0.1:8080 with a demo channel and a page to watch it
 	deploy/setup.sh run
-	cargo run --release --quiet -p relaycast -- standalone --demo
+	cargo run --release -p relaycast -- standalone --demo
 
 test: ## Runs every test
 	deploy/setup.sh test
-	cargo build --quiet -p relaycast
+	cargo build -p relaycast
 	$(CARGO_TEST) --workspace
 	cd tests/browser && RELAYCAST_BIN="$(abspath $(TARGET_DIR))/debug/relaycast" npm test --silent
 
