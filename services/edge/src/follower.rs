@@ -105,7 +105,9 @@ impl Deref for Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.0.feed.fanout.detach(&self.0);
-        self.0.move_to(&mut self.0.lock(), Place::Behind(Seq::MAX));
+        if self.0.is_joining() {
+            self.0.feed.fanout.joining().fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) struct Keeper {
     heartbeat_interval: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
+    pending_timeout: Duration,
     next_heartbeat: Instant,
     heard: watch::Receiver<Instant>,
     blocked: bool,
@@ -97,6 +98,7 @@ impl Keeper {
             heartbeat_interval: node.config.heartbeat_interval,
             idle_timeout: node.config.idle_timeout,
             write_timeout: node.config.write_timeout,
+            pending_timeout: node.config.lag_max.max(node.config.write_timeout),
             next_heartbeat: now + node.config.heartbeat_interval,
             blocked: false,
             leaving: node.leaving(),
@@ -142,19 +144,11 @@ impl Keeper {
             if let Some((at, _)) = self.leave_at {
                 next = next.min(at);
             }
-            if let Some(since) = self.outlet.blocked_since() {
-                let deadline = since + self.write_timeout;
-                if now >= deadline {
+            if let Some(at) = self.outlet.too_slow_at(self.write_timeout, self.pending_timeout) {
+                if now >= at {
                     return Close::TooSlow.into();
                 }
-                next = next.min(deadline);
-            }
-            if let Some(since) = self.outlet.pending_since() {
-                let deadline = since + self.node.config.lag_max.max(self.write_timeout);
-                if now >= deadline {
-                    return Close::TooSlow.into();
-                }
-                next = next.min(deadline);
+                next = next.min(at);
             }
             tokio::select! {
                 biased;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_lifecycle::backoff::Backoff;
+use relay_lifecycle::backoff::{Backoff, entropy};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::metrics::Counted;
-use crate::node::{Node, random};
+use crate::node::Node;
 use crate::{handshake, session};
 
 /// An idle connection whose other side is gone without a word is noticed by the kernel after about a minute.
@@ -48,7 +48,7 @@ impl Listener {
             sessions: Arc::new(Semaphore::new(sessions_max)),
             handshakes: Arc::new(Semaphore::new(handshakes_max)),
             tasks: JoinSet::new(),
-            backoff: Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end(), random),
+            backoff: Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end(), entropy),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_lifecycle::backoff::entropy;
 use relay_proto::SessionId;
 use relay_proto::websocket::Kind;
 use tokio::sync::watch;
@@ -43,7 +44,7 @@ impl Node {
     }
 
     pub(crate) fn session_id(&self) -> SessionId {
-        SessionId::new(random())
+        SessionId::new(entropy())
     }
 
     /// When a client that is sent away should come back: at a random moment, so that they do not all come at once.
@@ -77,12 +78,7 @@ impl Node {
     }
 }
 
-pub(crate) fn random() -> u64 {
-    // The kernel's generator fails only before it is seeded, at boot; any number will do then.
-    getrandom::u64().unwrap_or_default()
-}
-
 /// Even enough for jitter.
 fn random_below(bound: u64) -> u64 {
-    random() % bound.max(1)
+    entropy() % bound.max(1)
 }

@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use relay_proto::websocket::{Close, FrameHeader, HEARTBEAT, OpCode};
@@ -198,14 +199,13 @@ impl Outlet {
         }
     }
 
-    /// Since when the socket has taken nothing although something was due.
-    pub(crate) fn blocked_since(&self) -> Option<Instant> {
-        self.lock().blocked_since
-    }
-
-    /// Since when there is something that the socket has not taken to the end.
-    pub(crate) fn pending_since(&self) -> Option<Instant> {
-        self.lock().pending_since
+    /// When the client counts as too slow: the socket has taken nothing for `write_timeout` although something was due, or
+    /// not all of what is pending for `pending_timeout`.
+    pub(crate) fn too_slow_at(&self, write_timeout: Duration, pending_timeout: Duration) -> Option<Instant> {
+        let out = self.lock();
+        let blocked = out.blocked_since.map(|since| since + write_timeout);
+        let pending = out.pending_since.map(|since| since + pending_timeout);
+        blocked.into_iter().chain(pending).min()
     }
 
     /// Bytes that the socket took.

@@ -115,11 +115,14 @@ impl Receiver<'_> {
         let mut held_until = self.served.then(|| Instant::now() + session.node.config.grace);
         loop {
             // Before the question, so that no change is missed after it.
-            let stage = self.stage.borrow_and_update().clone();
+            let held = match *self.stage.borrow_and_update() {
+                Stage::Held(until) => Some(until),
+                Stage::Live(_) | Stage::Vacant => None,
+            };
             if let Some(live) = self.channel.publication_after(self.epoch) {
                 return Ok(live);
             }
-            if let Stage::Held(until) = stage
+            if let Some(until) = held
                 && self.served
             {
                 held_until = Some(until);

@@ -4,23 +4,13 @@
 
 mod common;
 
-use common::{AUDIO, H264, H264_B, VIDEO, check, encode};
+use common::{AUDIO, H264, H264_B, H265, VIDEO, check, encode};
 use relay_media::{Container, Scanner};
 
 const AAC: &[&str] = &["-c:a", "aac"];
 const OPUS: &[&str] = &["-c:a", "libopus"];
 const VP8: &[&str] = &["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "15"];
 const VP9: &[&str] = &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "15"];
-const H265: &[&str] = &[
-    "-c:v",
-    "libx265",
-    "-preset",
-    "ultrafast",
-    "-x265-params",
-    "keyint=15:min-keyint=15:log-level=none",
-    "-pix_fmt",
-    "yuv420p",
-];
 
 fn codecs(scanner: &Scanner) -> Vec<&str> {
     scanner.info().unwrap().tracks.iter().map(|track| track.codec.as_str()).collect()
