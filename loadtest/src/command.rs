@@ -1,0 +1,4 @@
+//! The commands of the command line.
+
+pub(crate) mod ceiling;
+pub(crate) mod run;

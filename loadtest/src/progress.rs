@@ -1,0 +1,59 @@
+//! The line that moves while a run goes on.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::plan::Plan;
+use crate::report::{Snapshot, bytes, count};
+use crate::run::Observer;
+use crate::swarm::Phase;
+
+/// A line on the terminal; nothing where there is none.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    connections: usize,
+    last: Snapshot,
+}
+
+impl Progress {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let publishers = if plan.publishes() { plan.channels } else { 0 };
+        Self { bar, connections: plan.receivers_total() + publishers, last: Snapshot::default() }
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for Progress {
+    fn sample(&mut self, phase: Phase, now: &Snapshot) {
+        let elapsed = now.at.saturating_sub(self.last.at).as_secs_f64();
+        let per_second = |now: u64, before: u64| (now - before) as f64 / elapsed.max(1e-3);
+        let name = match phase {
+            Phase::ConnectReceivers | Phase::ConnectPublishers => "connecting",
+            Phase::WarmUp => "warming up",
+            Phase::Measure => "measuring",
+            Phase::Settle | Phase::Over => "settling",
+        };
+        let mut line = format!("{name:<11} {} of {} connections", now.open, self.connections);
+        if phase >= Phase::WarmUp {
+            line += &format!(
+                "  {} messages/s  {}/s  {} lost",
+                count(per_second(now.received, self.last.received)),
+                bytes(per_second(now.bytes, self.last.bytes)),
+                now.lost
+            );
+        }
+        if let (Some(usage), Some(last)) = (&now.server, &self.last.server) {
+            let cpus = usage.cpu.saturating_sub(last.cpu).as_secs_f64() / elapsed.max(1e-3);
+            line += &format!("  server {cpus:.2} CPU, {}", bytes(usage.rss as f64));
+        }
+        self.bar.set_message(line);
+        self.bar.tick();
+        self.last = now.clone();
+    }
+}

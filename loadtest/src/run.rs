@@ -1,0 +1,185 @@
+//! Conducts one run: connect, warm up, measure, settle, add up.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, atomic::Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::plan::{Plan, Server};
+use crate::process::{self, Usage};
+use crate::report::{Measured, Outcome, Snapshot};
+use crate::swarm::{Phase, Report, Reports, Shared, Worker};
+use crate::tally::Tally;
+
+/// How long all connections together may take, beyond which something is stuck.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long messages that are on their way may take after the last was sent, as long as none comes.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often somebody looks at the numbers while a run goes on.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why there is no outcome.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error("{0}")]
+    Failed(String),
+    #[error("not all connections were made within {} s", CONNECT_TIMEOUT.as_secs())]
+    ConnectTimeout,
+    #[error("a thread of the load generator panicked")]
+    Panicked,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Who wants to see how a run goes on.
+pub(crate) trait Observer {
+    /// Called now and then, with what this run did so far.
+    fn sample(&mut self, phase: Phase, snapshot: &Snapshot);
+}
+
+/// Does what the plan says. `pids` are the server's processes, for what they cost.
+pub(crate) fn run(
+    plan: &Plan,
+    server: &Server,
+    pids: &[u32],
+    observer: &mut dyn Observer,
+) -> Result<Outcome, RunError> {
+    let mut run = Run::start(plan, server, pids, observer)?;
+    let outcome = run.conduct();
+    // Whatever happened, the threads end and are waited for.
+    run.shared.enter(Phase::Over);
+    let mut tally = Tally::new();
+    for thread in run.threads.drain(..) {
+        tally.add(&thread.join().map_err(|_| RunError::Panicked)??);
+    }
+    let measured = outcome?;
+    Ok(Outcome::new(measured, &tally))
+}
+
+struct Run<'a> {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<io::Result<Tally>>>,
+    reports: Receiver<Report>,
+    pids: &'a [u32],
+    observer: &'a mut dyn Observer,
+    began: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        plan: &Plan,
+        server: &Server,
+        pids: &'a [u32],
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, RunError> {
+        let prepared: Vec<_> = (0..plan.threads).map(|_| Worker::prepare()).collect::<Result<_, _>>()?;
+        let (polls, wakers): (Vec<_>, Vec<_>) = prepared.into_iter().unzip();
+        let shared = Arc::new(Shared::new(plan.clone(), server.clone(), wakers));
+        let (sender, reports) = mpsc::channel();
+        let mut threads = Vec::new();
+        for (index, poll) in polls.into_iter().enumerate() {
+            let worker = Worker::new(index, Arc::clone(&shared), Reports(sender.clone()), poll)?;
+            threads.push(thread::Builder::new().name(format!("swarm-{index}")).spawn(|| worker.run())?);
+        }
+        Ok(Self { shared, threads, reports, pids, observer, began: Instant::now() })
+    }
+
+    fn conduct(&mut self) -> Result<Measured, RunError> {
+        let plan = self.shared.plan.clone();
+        let before_connect = self.snapshot();
+        self.connected(Phase::ConnectReceivers)?;
+        let connected = self.snapshot();
+        if plan.publishes() {
+            self.shared.enter(Phase::ConnectPublishers);
+            self.connected(Phase::ConnectPublishers)?;
+        }
+        self.shared.enter(Phase::WarmUp);
+        self.watch(Phase::WarmUp, plan.warmup)?;
+        self.shared.enter(Phase::Measure);
+        let from = self.snapshot();
+        self.watch(Phase::Measure, plan.duration)?;
+        let to = self.snapshot();
+        self.shared.enter(Phase::Settle);
+        self.settle()?;
+        Ok(Measured { before_connect, connected, from, to, sent: self.shared.sent() })
+    }
+
+    /// Waits until all threads have made their connections.
+    fn connected(&mut self, phase: Phase) -> Result<(), RunError> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let mut left = self.threads.len();
+        while left > 0 {
+            if Instant::now() > deadline {
+                return Err(RunError::ConnectTimeout);
+            }
+            match self.reports.recv_timeout(SAMPLE_INTERVAL) {
+                Ok(Report::Connected) => left -= 1,
+                Ok(Report::Failed(why)) => return Err(RunError::Failed(why)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(RunError::Panicked),
+            }
+            self.sample(phase);
+        }
+        Ok(())
+    }
+
+    /// Lets time pass.
+    fn watch(&mut self, phase: Phase, duration: Duration) -> Result<(), RunError> {
+        let until = Instant::now() + duration;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            match self.reports.recv_timeout(left.min(SAMPLE_INTERVAL)) {
+                Ok(Report::Failed(why)) => return Err(RunError::Failed(why)),
+                Err(RecvTimeoutError::Disconnected) => return Err(RunError::Panicked),
+                Ok(Report::Connected) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.sample(phase);
+        }
+    }
+
+    /// Waits until nothing comes any more.
+    fn settle(&mut self) -> Result<(), RunError> {
+        let mut received = self.shared.counters.received.load(Ordering::Relaxed);
+        loop {
+            self.watch(Phase::Settle, SETTLE_TIMEOUT / 4)?;
+            let now = self.shared.counters.received.load(Ordering::Relaxed);
+            if now == received {
+                return Ok(());
+            }
+            received = now;
+        }
+    }
+
+    fn sample(&mut self, phase: Phase) {
+        let snapshot = self.snapshot();
+        self.observer.sample(phase, &snapshot);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let counters = &self.shared.counters;
+        // The time last: reading `/proc` takes a while on a busy machine.
+        let (server, generator) = self.usage();
+        Snapshot {
+            received: counters.received.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            lost: counters.lost.load(Ordering::Relaxed),
+            open: counters.open.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            sent: self.shared.sent(),
+            server,
+            generator,
+            at: self.began.elapsed(),
+        }
+    }
+
+    fn usage(&self) -> (Option<Usage>, Usage) {
+        let server = (!self.pids.is_empty()).then(|| process::usage(self.pids));
+        (server, process::own())
+    }
+}

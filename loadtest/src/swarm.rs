@@ -1,0 +1,143 @@
+//! Publishers and receivers by the thousand, from few threads.
+//!
+//! Each thread has its own connections and its own event loop. The threads share the phase of the run, and per channel
+//! what a publisher must know of its receivers.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use mio::Waker;
+
+use crate::clock::Clock;
+use crate::plan::{Pace, Plan, Server};
+
+pub(crate) use worker::Worker;
+
+mod connection;
+mod worker;
+
+/// What all threads do now. They go from one to the next in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    ConnectReceivers,
+    ConnectPublishers,
+    /// Messages flow and nothing is recorded.
+    WarmUp,
+    Measure,
+    /// Nobody sends any more; what is on its way arrives.
+    Settle,
+    /// Every connection is dropped.
+    Over,
+}
+
+impl Phase {
+    const ALL: [Self; 6] = [
+        Self::ConnectReceivers,
+        Self::ConnectPublishers,
+        Self::WarmUp,
+        Self::Measure,
+        Self::Settle,
+        Self::Over,
+    ];
+}
+
+/// What threads tell the one that conducts them.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// All connections of the phase are made, or refused.
+    Connected,
+    /// The run makes no sense any more.
+    Failed(String),
+}
+
+/// What the threads of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) plan: Plan,
+    pub(crate) server: Server,
+    pub(crate) clock: Clock,
+    phase: AtomicU8,
+    channels: Vec<ChannelState>,
+    pub(crate) counters: Counters,
+    wakers: Vec<Waker>,
+}
+
+/// For the progress line and for rates: one writer's worth of adding per turn of a loop, so that they cost nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) open: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+/// What a publisher knows of its receivers.
+#[derive(Debug)]
+struct ChannelState {
+    /// Messages sent.
+    sent: AtomicU64,
+    /// In a closed loop: how many receivers have got message `n`, at index `n` modulo the length.
+    got: Vec<AtomicU32>,
+}
+
+impl Shared {
+    pub(crate) fn new(plan: Plan, server: Server, wakers: Vec<Waker>) -> Self {
+        let window = match plan.pace {
+            Pace::Window(window) => window as usize,
+            Pace::Rate(_) | Pace::Silent => 0,
+        };
+        let channel = || ChannelState {
+            sent: AtomicU64::new(0),
+            got: (0..window).map(|_| AtomicU32::new(0)).collect(),
+        };
+        Self {
+            channels: (0..plan.channels).map(|_| channel()).collect(),
+            plan,
+            server,
+            clock: Clock::start(),
+            phase: AtomicU8::new(Phase::ConnectReceivers as u8),
+            counters: Counters::default(),
+            wakers,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::ALL[usize::from(self.phase.load(Ordering::Acquire))]
+    }
+
+    /// Sends all threads into the next phase.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        for index in 0..self.wakers.len() {
+            self.wake(index);
+        }
+    }
+
+    /// Messages that have been sent on all channels.
+    pub(crate) fn sent(&self) -> u64 {
+        self.channels.iter().map(|channel| channel.sent.load(Ordering::Acquire)).sum()
+    }
+
+    fn wake(&self, worker: usize) {
+        // Fails only without memory; then the worker comes by at its next tick.
+        let _ = self.wakers[worker].wake();
+    }
+}
+
+/// What a thread has in its hands beside its connections.
+#[derive(Debug)]
+pub(crate) struct Reports(pub(crate) mpsc::Sender<Report>);
+
+impl Reports {
+    fn send(&self, report: Report) {
+        // Nobody listens any more when the run has failed elsewhere.
+        let _ = self.0.send(report);
+    }
+}
+
+/// How often a thread looks around although nothing happens.
+const TICK: Duration = Duration::from_millis(50);
