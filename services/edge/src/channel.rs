@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::channels::Channels;
+use crate::chunk::Chunk;
 use crate::config::PublisherPolicy;
 use crate::feed::{End, Feed, Resources, Writer};
 use crate::incumbent::Incumbent;
@@ -318,14 +319,23 @@ impl Publication {
         self.writer.as_ref().map_or(0, |writer| writer.feed().silent_ms())
     }
 
-    /// Relays a chunk.
-    pub(crate) fn push(&mut self, payload: &[u8]) {
-        let metrics = &self.channel.resources.metrics;
-        metrics.chunks_received.inc();
-        metrics.bytes_received.inc_by(payload.len() as u64);
-        self.bitrate.count(payload.len(), Instant::now());
+    /// Keeps a chunk, which [`Publication::deliver`] then sends.
+    pub(crate) fn append(&mut self, chunk: Chunk) {
+        let len = chunk.payload().len();
+        let resources = &self.channel.resources;
+        resources.metrics.chunks_received.inc();
+        resources.metrics.bytes_received.inc_by(len as u64);
+        let now = Instant::now();
+        self.bitrate.count(len, now);
         if let Some(writer) = &mut self.writer {
-            writer.push(payload);
+            writer.append(chunk, resources.ms_at(now));
+        }
+    }
+
+    /// Sends what was kept to everyone who is caught up.
+    pub(crate) fn deliver(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.deliver();
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::budget::CacheBudget;
 use crate::chunk::Chunk;
-use crate::fanout::Fanout;
+use crate::fanout::{CrewTasks, Fanout, Sent};
 use crate::fmp4::Derived;
 use crate::gop::{Limits, Ring, Seq};
 use crate::metrics::Metrics;
@@ -51,7 +51,12 @@ pub(crate) struct Resources {
 
 impl Resources {
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms_at(Instant::now())
+    }
+
+    /// A moment on the ring's clock.
+    pub(crate) fn ms_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -78,6 +83,11 @@ pub(crate) struct Writer {
     events: Vec<Event>,
     recognised: bool,
     end: End,
+    /// Appended, and not yet delivered.
+    due: Vec<Chunk>,
+    /// Their frames; empty between deliveries.
+    frames: Vec<Bytes>,
+    crews: CrewTasks,
 }
 
 impl Feed {
@@ -94,7 +104,16 @@ impl Feed {
             last_chunk_ms: AtomicU64::new(resources.now_ms()),
             resources,
         });
-        Writer { feed, scanner, events: Vec::new(), recognised: false, end: End::Lost }
+        Writer {
+            feed,
+            scanner,
+            events: Vec::new(),
+            recognised: false,
+            end: End::Lost,
+            due: Vec::new(),
+            frames: Vec::new(),
+            crews: CrewTasks::default(),
+        }
     }
 
     /// The publication's number.
@@ -190,9 +209,9 @@ impl Feed {
     }
 
     /// Receivers were given this.
-    pub(crate) fn count_sent(&self, chunks: u64, bytes: usize) {
-        self.resources.metrics.chunks_sent.inc_by(chunks);
-        self.resources.metrics.bytes_sent.inc_by(bytes as u64);
+    pub(crate) fn count_sent(&self, sent: Sent) {
+        self.resources.metrics.chunks_sent.inc_by(sent.chunks);
+        self.resources.metrics.bytes_sent.inc_by(sent.bytes as u64);
     }
 
     /// What nobody does while no chunk comes: lets go of what is too old, and of what is over `share` bytes.
@@ -295,18 +314,31 @@ impl Writer {
         &self.feed
     }
 
-    /// The next chunk: kept, sent to everyone who is caught up, then looked into.
-    pub(crate) fn push(&mut self, payload: &[u8]) {
-        let chunk = Chunk::copy_from(payload);
-        let feed = &self.feed;
-        let now_ms = feed.resources.now_ms();
-        feed.last_chunk_ms.store(now_ms, Ordering::Relaxed);
-        let seq = self.store(chunk.clone(), now_ms);
-        let sent = feed.fanout.offer(seq, chunk.frame());
-        feed.count_sent(sent as u64, sent * chunk.frame().len());
+    /// The next chunk is kept: who catches up finds it. Everyone else gets it with [`Writer::deliver`].
+    pub(crate) fn append(&mut self, chunk: Chunk, now_ms: u64) {
+        self.feed.last_chunk_ms.store(now_ms, Ordering::Relaxed);
+        self.store(chunk.clone(), now_ms);
+        self.due.push(chunk);
+    }
+
+    /// What was appended goes to everyone who is caught up, and is then looked into.
+    pub(crate) fn deliver(&mut self) {
+        if self.due.is_empty() {
+            return;
+        }
+        let first = self.feed.ring().end() - self.due.len() as u64;
+        self.frames.extend(self.due.iter().map(|chunk| chunk.frame().clone()));
+        let sent = self.feed.fanout.offer(&self.feed, &mut self.crews, first, &self.frames);
+        self.feed.count_sent(sent);
+        self.frames.clear();
         // After the fan-out: what the bytes mean is no business of those who already follow.
-        self.scan(payload);
-        self.feed.derived.take(seq, payload, now_ms);
+        let due = std::mem::take(&mut self.due);
+        for chunk in &due {
+            self.scan(chunk.payload());
+        }
+        self.feed.derived.take(first, &due, self.feed.last_chunk_ms.load(Ordering::Relaxed));
+        self.due = due;
+        self.due.clear();
     }
 
     /// The publication is over. Receivers get what is left.
@@ -314,10 +346,10 @@ impl Writer {
         self.end = end;
     }
 
-    fn store(&self, chunk: Chunk, now_ms: u64) -> Seq {
+    fn store(&self, chunk: Chunk, now_ms: u64) {
         let mut ring = self.feed.ring();
         let before = ring.bytes();
-        let seq = ring.push(chunk, now_ms);
+        ring.push(chunk, now_ms);
         let budget = &self.feed.resources.budget;
         let mut within = budget.settle(before, ring.bytes());
         while !within {
@@ -327,7 +359,6 @@ impl Writer {
             }
             within = budget.settle(held, ring.bytes());
         }
-        seq
     }
 
     fn scan(&mut self, payload: &[u8]) {

@@ -9,8 +9,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use relay_media::{Container, Fragment, Remuxer, Scanner};
 
+use crate::chunk::Chunk;
 use crate::feed::{End, Feed, Writer};
 use crate::gop::Seq;
 
@@ -119,18 +121,16 @@ impl Derived {
         joined.map(Some)
     }
 
-    /// The publisher's turn: a chunk that the remuxer has not seen.
-    pub(crate) fn take(&self, seq: Seq, payload: &[u8], now_ms: u64) {
+    /// The publisher's turn: chunks from `first` on, of which the remuxer may have seen some.
+    pub(crate) fn take(&self, first: Seq, chunks: &[Chunk], now_ms: u64) {
         let mut state = self.lock();
-        if let Stage::Running(remux) = &mut state.stage
-            && remux.next == seq
-        {
-            remux.next += 1;
-            remux.take(payload, now_ms);
-            if remux.remuxer.unsupported().is_some() {
-                // Nothing will come out of it; that its feed ends tells those who wait for something.
-                state.stage = Stage::Idle;
-            }
+        let Stage::Running(remux) = &mut state.stage else { return };
+        let seen = usize::try_from(remux.next.saturating_sub(first)).unwrap_or(usize::MAX).min(chunks.len());
+        remux.remux(chunks[seen..].iter().map(Chunk::payload), now_ms);
+        remux.next = remux.next.max(first + chunks.len() as u64);
+        if remux.remuxer.unsupported().is_some() {
+            // Nothing will come out of it; that its feed ends tells those who wait for something.
+            state.stage = Stage::Idle;
         }
     }
 
@@ -205,8 +205,7 @@ impl Remux {
         let writer = origin.derive(Scanner::for_container(Container::Fmp4));
         let gop = origin.newest_gop();
         let mut remux = Self { remuxer, writer, next: gop.end, fragments: Vec::new() };
-        let now_ms = origin.now_ms();
-        gop.pieces.iter().for_each(|piece| remux.take(piece, now_ms));
+        remux.remux(gop.pieces.iter().map(Bytes::as_ref), origin.now_ms());
         Some(remux)
     }
 
@@ -215,24 +214,31 @@ impl Remux {
     fn catch_up(&mut self, origin: &Feed) -> usize {
         let chunks = origin.from(self.next);
         self.next = chunks.end;
-        let now_ms = origin.now_ms();
-        chunks.pieces.iter().for_each(|piece| self.take(piece, now_ms));
+        self.remux(chunks.pieces.iter().map(Bytes::as_ref), origin.now_ms());
         chunks.pieces.len()
     }
 
-    fn take(&mut self, bytes: &[u8], now_ms: u64) {
-        self.remuxer.push(bytes, now_ms, &mut self.fragments);
-        for fragment in self.fragments.drain(..) {
-            self.writer.push(&fragment.bytes);
+    /// Pieces of the origin's stream, in order.
+    fn remux<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, now_ms: u64) {
+        for piece in pieces {
+            self.remuxer.push(piece, now_ms, &mut self.fragments);
+            append(&mut self.writer, &mut self.fragments, now_ms);
         }
+        self.writer.deliver();
     }
 
     /// What the remuxer still holds, then the end of the derived feed.
     fn finish(mut self, end: End) {
+        let now_ms = self.writer.feed().now_ms();
         self.remuxer.finish(&mut self.fragments);
-        for fragment in self.fragments.drain(..) {
-            self.writer.push(&fragment.bytes);
-        }
+        append(&mut self.writer, &mut self.fragments, now_ms);
+        self.writer.deliver();
         self.writer.end(end);
+    }
+}
+
+fn append(writer: &mut Writer, fragments: &mut Vec<Fragment>, now_ms: u64) {
+    for fragment in fragments.drain(..) {
+        writer.append(Chunk::copy_from(&fragment.bytes), now_ms);
     }
 }

@@ -11,19 +11,17 @@
 //! caught up, and the receiver's own task ([`Follower::pump`]) while it is not.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use relay_proto::websocket::OpCode;
 
 use crate::chunk::{Chunk, message};
+use crate::fanout::{Batch, Seat, Sent};
 use crate::feed::{End, Feed};
 use crate::gop::{FIRST_GENERATION, JoinPoint, Read, Seq};
-use crate::outlet::{BATCH_FRAMES_MAX, Flow, Outlet, frame};
-
-/// Bytes that one turn of catching up writes before it looks around.
-const BATCH_BYTES_MAX: usize = 512 << 10;
+use crate::outlet::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX, Flow, Outlet, frame};
 
 /// Where a receiver starts in a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +54,7 @@ pub(crate) struct Follower {
     outlet: Arc<Outlet>,
     feed: Arc<Feed>,
     cursor: Mutex<Cursor>,
-    /// Index in the fan-out's list, which owns it.
-    slot: AtomicUsize,
+    seat: Seat,
 }
 
 #[derive(Debug)]
@@ -79,15 +76,12 @@ enum Place {
     CaughtUp(Seq),
 }
 
-/// What became of a chunk that was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Offered {
-    /// Written.
-    Sent,
+/// What became of chunks that were offered.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) sent: Sent,
     /// The receiver's task has to go on.
-    Left,
-    /// The receiver is elsewhere.
-    NotDue,
+    pub(crate) is_left: bool,
 }
 
 /// A follower for as long as its receiver wants: dropping it leaves the feed.
@@ -163,18 +157,14 @@ impl Follower {
             outlet: Arc::clone(outlet),
             feed: Arc::clone(feed),
             cursor: Mutex::new(Cursor { place, generation, started: false, skips: 0 }),
-            slot: AtomicUsize::new(usize::MAX),
+            seat: Seat::none(),
         });
         feed.fanout.attach(&follower);
         Following(follower)
     }
 
-    pub(crate) fn slot(&self) -> usize {
-        self.slot.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_slot(&self, slot: usize) {
-        self.slot.store(slot, Ordering::Relaxed);
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     pub(crate) fn wake(&self) {
@@ -190,28 +180,24 @@ impl Follower {
         self.lock().skips
     }
 
-    /// The publisher brings a chunk.
-    pub(crate) fn offer(&self, seq: Seq, frame: &Bytes) -> Offered {
+    /// The fan-out brings chunks.
+    pub(crate) fn offer(&self, batch: &Batch<'_>) -> Offered {
         let mut cursor = self.lock();
-        let Place::CaughtUp(next) = cursor.place else { return Offered::NotDue };
-        if next > seq {
+        let Place::CaughtUp(next) = cursor.place else { return Offered::default() };
+        if next >= batch.end() {
             // Fetched by the receiver's task between the append and this pass.
-            return Offered::NotDue;
+            return Offered::default();
         }
-        if next < seq {
+        if next < batch.first() {
             cursor.place = Place::Behind(next);
-            return Offered::Left;
+            return Offered { is_left: true, ..Offered::default() };
         }
-        match self.outlet.offer(frame) {
-            (Flow::Clear, _) => {
-                cursor.place = Place::CaughtUp(seq + 1);
-                Offered::Sent
-            }
-            (_, accepted) => {
-                cursor.place = Place::Behind(seq + u64::from(accepted));
-                Offered::Left
-            }
-        }
+        let (frames, slices) = batch.from(next);
+        let (flow, accepted) = self.outlet.offer(frames, slices);
+        let is_left = flow != Flow::Clear;
+        let next = next + accepted as u64;
+        cursor.place = if is_left { Place::Behind(next) } else { Place::CaughtUp(next) };
+        Offered { sent: Sent::of(&frames[..accepted]), is_left }
     }
 
     /// The receiver's task catches up as far as the socket takes it.
@@ -264,8 +250,7 @@ impl Follower {
                 cursor.started = true;
                 let (flow, accepted) = self.outlet.send(batch);
                 cursor.place = Place::Behind(next + accepted as u64);
-                let bytes = batch[..accepted].iter().map(Bytes::len).sum();
-                self.feed.count_sent(accepted as u64, bytes);
+                self.feed.count_sent(Sent::of(&batch[..accepted]));
                 match flow {
                     Flow::Clear => Pumped::More,
                     Flow::Blocked => Pumped::Blocked,

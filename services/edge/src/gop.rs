@@ -143,6 +143,10 @@ impl Ring {
 
     /// Remembers a join point, wherever in the kept chunks it lies. Tells whether it could be kept.
     pub(crate) fn mark(&mut self, join: &Join) -> bool {
+        if self.tail != Tail::Closed {
+            // Any chunk is as good, and a GOP that never ends would keep the ring from letting go of its chunks.
+            return false;
+        }
         if !join.init.is_empty() && join.init != self.init {
             self.generation += u32::from(!self.init.is_empty());
             self.init = join.init.clone();
@@ -360,6 +364,17 @@ mod tests {
         ring.clear_cache(12);
         assert_eq!(ring.join_from(0).unwrap().seq, 12);
         assert_eq!(ring.read(2, 1, 1, &mut vec![]), Read::Chunks(1), "receivers that are behind still read");
+    }
+
+    #[test]
+    fn an_opaque_stream_is_kept_no_longer_than_a_receiver_may_be_behind() {
+        let mut ring = ring(1);
+        ring.mark_opaque();
+        ring.mark(&join(0));
+        ring.push(Chunk::copy_from(&[1; 8]), 1000);
+        assert_eq!(ring.first(), 0);
+        ring.push(Chunk::copy_from(&[2; 8]), 1001);
+        assert_eq!(ring.first(), 1);
     }
 
     #[test]

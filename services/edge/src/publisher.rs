@@ -10,9 +10,11 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::channel::{Channel, Claim, Claimant, Publication};
+use crate::chunk::Chunk;
 use crate::inbound::{Farewell, Received};
 use crate::incumbent::Incumbent;
 use crate::keeper::{Ended, Session};
+use crate::outlet::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
 
 /// Runs a publisher's session to its end.
 pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
@@ -67,18 +69,13 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
             () = &mut replaced => return Close::Replaced.into(),
             ended = session.keeper.upkeep() => return ended,
             received = session.inbound.next() => {
-                if let Some(ended) = session.keeper.take(&received) {
-                    if matches!(received, Received::Closed(Farewell::Done)) {
+                let gathered = gather(session, &mut publication, received);
+                publication.deliver();
+                if let Err(last) = gathered {
+                    if last == Received::Closed(Farewell::Done) {
                         publication.finish();
                     }
-                    return ended;
-                }
-                match received {
-                    Received::Binary(payload) => {
-                        publication.push(&payload);
-                    }
-                    Received::Text => return Close::UnexpectedText.into(),
-                    _ => {}
+                    return session.keeper.take(&last).unwrap_or(Close::UnexpectedText.into());
                 }
             }
             () = session.outlet.woken() => session.keeper.flush(),
@@ -87,6 +84,32 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
                     return Close::Stalled.into();
                 }
             }
+        }
+    }
+}
+
+/// Keeps what came, and every chunk that is there already: a node that is behind sends them together, and one that is
+/// not finds nothing more. The error is what ends the session.
+fn gather(session: &mut Session, publication: &mut Publication, received: Received) -> Result<(), Received> {
+    let mut received = received;
+    let mut chunks = 0;
+    let mut bytes = 0;
+    loop {
+        match received {
+            Received::Binary(payload) => {
+                chunks += 1;
+                bytes += payload.len();
+                publication.append(Chunk::copy_from(&payload));
+            }
+            Received::Heartbeat | Received::Sign => {}
+            last => return Err(last),
+        }
+        if chunks == BATCH_FRAMES_MAX || bytes >= BATCH_BYTES_MAX {
+            return Ok(());
+        }
+        match session.inbound.try_next() {
+            Some(next) => received = next,
+            None => return Ok(()),
         }
     }
 }

@@ -36,14 +36,19 @@ impl Inbound {
         // lost when this is cancelled.
         consume_budget().await;
         loop {
-            let mut wire = Wire { outlet: &self.outlet, received_bytes: &mut self.received_bytes };
-            if let Some(received) = self.decoder.read(&mut wire) {
+            if let Some(received) = self.try_next() {
                 return received;
             }
             if self.outlet.readable().await.is_err() {
                 return Received::Lost;
             }
         }
+    }
+
+    /// The next thing that the client has done already.
+    pub(crate) fn try_next(&mut self) -> Option<Received> {
+        let mut wire = Wire { outlet: &self.outlet, received_bytes: &mut self.received_bytes };
+        self.decoder.read(&mut wire)
     }
 
     /// Bytes read from the socket.
