@@ -7,6 +7,7 @@ mod support;
 
 mod api;
 mod cache;
+mod crowd;
 mod drain;
 mod ends;
 mod framing;
