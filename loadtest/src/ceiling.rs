@@ -25,7 +25,7 @@ const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// Serves until the process is ended.
 pub(crate) fn serve(address: SocketAddr, ready: impl FnOnce(SocketAddr)) -> io::Result<()> {
     let mut listener = TcpListener::bind(address)?;
-    let mut poll = Poll::new()?;
+    let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     ready(listener.local_addr()?);
     let mut server =

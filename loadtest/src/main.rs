@@ -3,6 +3,7 @@
 mod ceiling;
 mod clock;
 mod command;
+mod compare;
 mod payload;
 mod plan;
 mod process;
@@ -41,6 +42,7 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Run(Box<command::run::Args>),
+    Compare(command::compare::Args),
     Ceiling(command::ceiling::Args),
 }
 
@@ -63,6 +65,7 @@ impl From<Exit> for ExitCode {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => args.run(),
+        Command::Compare(args) => args.run(),
         Command::Ceiling(args) => args.run(),
     };
     done.map_or_else(

@@ -105,6 +105,37 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Many => "many",
+            Self::Cameras => "cameras",
+            Self::Mjpeg => "mjpeg",
+            Self::Small => "small",
+            Self::Bulk => "bulk",
+            Self::Churn => "churn",
+            Self::Slow => "slow",
+            Self::Frozen => "frozen",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// What it does, in few words.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Event => "1000 receivers of one channel, 8 KiB at 30/s",
+            Self::Many => "200 channels of 2 receivers, 8 KiB at 30/s",
+            Self::Cameras => "50 cameras of 4 receivers, 10 KiB at 25/s",
+            Self::Mjpeg => "20 channels of 5 receivers, 60 KiB at 10/s",
+            Self::Small => "500 receivers, 1 KiB, as fast as it goes",
+            Self::Bulk => "500 receivers, 16 KiB, as fast as it goes",
+            Self::Churn => "1000 receivers, 50 come and go per second",
+            Self::Slow => "500 receivers beside 10 slow ones",
+            Self::Frozen => "500 receivers beside one that stops reading",
+            Self::Idle => "10,000 receivers that wait",
+        }
+    }
+
     pub(crate) fn plan(self) -> Plan {
         let event = Plan {
             channels: 1,

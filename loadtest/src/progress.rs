@@ -11,6 +11,8 @@ use crate::swarm::Phase;
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
+    /// What this run is, where there are several.
+    name: String,
     connections: usize,
     last: Snapshot,
 }
@@ -21,7 +23,12 @@ impl Progress {
         let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         let publishers = if plan.publishes() { plan.channels } else { 0 };
-        Self { bar, connections: plan.receivers_total() + publishers, last: Snapshot::default() }
+        Self { bar, name: String::new(), connections: plan.receivers_total() + publishers, last: Snapshot::default() }
+    }
+
+    /// Precedes the line from now on.
+    pub(crate) fn name(&mut self, name: String) {
+        self.name = name;
     }
 
     pub(crate) fn finish(&self) {
@@ -39,7 +46,7 @@ impl Observer for Progress {
             Phase::Measure => "measuring",
             Phase::Settle | Phase::Over => "settling",
         };
-        let mut line = format!("{name:<11} {} of {} connections", now.open, self.connections);
+        let mut line = format!("{}{name:<11} {} of {} connections", self.name, now.open, self.connections);
         if phase >= Phase::WarmUp {
             line += &format!(
                 "  {} messages/s  {}/s  {} lost",

@@ -16,7 +16,6 @@ pub(crate) struct Snapshot {
     pub(crate) at: Duration,
     pub(crate) open: u64,
     pub(crate) refused: u64,
-    pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) bytes: u64,
     pub(crate) lost: u64,
@@ -152,6 +151,17 @@ impl Outcome {
             server,
             generator_cpus: (to.generator.cpu.saturating_sub(from.generator.cpu)).as_secs_f64() / seconds,
         }
+    }
+
+    /// Of a run that delivered so many messages and nothing else.
+    #[cfg(test)]
+    pub(crate) fn delivered(messages: u64, seconds: f64) -> Self {
+        let from = Snapshot::default();
+        let to =
+            Snapshot { received: messages, at: Duration::from_secs_f64(seconds), ..Snapshot::default() };
+        let measured =
+            Measured { before_connect: from.clone(), connected: from.clone(), from, to, sent: messages };
+        Self::new(measured, &Tally::new())
     }
 
     /// Name and value of everything a person wants to know, one a line.

@@ -171,7 +171,6 @@ impl<'a> Run<'a> {
             lost: counters.lost.load(Ordering::Relaxed),
             open: counters.open.load(Ordering::Relaxed),
             refused: counters.refused.load(Ordering::Relaxed),
-            sent: self.shared.sent(),
             server,
             generator,
             at: self.began.elapsed(),

@@ -69,7 +69,6 @@ pub(crate) struct Shared {
 pub(crate) struct Counters {
     pub(crate) open: AtomicU64,
     pub(crate) refused: AtomicU64,
-    pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) lost: AtomicU64,

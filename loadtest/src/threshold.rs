@@ -83,20 +83,9 @@ impl Thresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Measured, Snapshot};
-    use crate::tally::Tally;
 
     fn outcome() -> Outcome {
-        let snapshot = Snapshot::default();
-        let to = Snapshot { received: 10, at: std::time::Duration::from_secs(1), ..Snapshot::default() };
-        let measured = Measured {
-            before_connect: snapshot.clone(),
-            connected: snapshot.clone(),
-            from: snapshot,
-            to,
-            sent: 10,
-        };
-        Outcome::new(measured, &Tally::new())
+        Outcome::delivered(10, 1.0)
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Args {
 }
 
 /// Keeps this process, and the threads it will start, on these processors; on any, if there are none.
-fn pin(cpus: &[usize]) -> io::Result<()> {
+pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
     if cpus.is_empty() {
         return Ok(());
     }
