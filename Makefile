@@ -24,7 +24,7 @@ run: ## Starts a node on 127.0.0.1:8080 with a demo channel and a page to watch 
 
 test: ## Runs every test
 	deploy/setup.sh test
-	cargo build -p relaycast
+	cargo build -p relaycast -p relaycast-loadtest
 	$(CARGO_TEST) --workspace
 	cd tests/browser && RELAYCAST_BIN="$(abspath $(TARGET_DIR))/debug/relaycast" npm test --silent
 

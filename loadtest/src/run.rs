@@ -26,6 +26,8 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) enum RunError {
     #[error("{0}")]
     Failed(String),
+    #[error("nobody could connect: {0}")]
+    NobodyConnected(String),
     #[error("not all connections were made within {} s", CONNECT_TIMEOUT.as_secs())]
     ConnectTimeout,
     #[error("a thread of the load generator panicked")]
@@ -92,6 +94,9 @@ impl<'a> Run<'a> {
         let before_connect = self.snapshot();
         self.connected(Phase::ConnectReceivers)?;
         let connected = self.snapshot();
+        if plan.receivers_total() > 0 && connected.open == 0 {
+            return Err(RunError::NobodyConnected(self.shared.refusal().to_owned()));
+        }
         if plan.publishes() {
             self.shared.enter(Phase::ConnectPublishers);
             self.connected(Phase::ConnectPublishers)?;

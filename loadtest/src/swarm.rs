@@ -4,7 +4,7 @@
 //! what a publisher must know of its receivers.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use mio::Waker;
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     phase: AtomicU8,
     channels: Vec<ChannelState>,
     pub(crate) counters: Counters,
+    /// Why the first connection was refused.
+    refusal: OnceLock<String>,
     wakers: Vec<Waker>,
 }
 
@@ -100,6 +102,7 @@ impl Shared {
             clock: Clock::start(),
             phase: AtomicU8::new(Phase::ConnectReceivers as u8),
             counters: Counters::default(),
+            refusal: OnceLock::new(),
             wakers,
         }
     }
@@ -114,6 +117,11 @@ impl Shared {
         for index in 0..self.wakers.len() {
             self.wake(index);
         }
+    }
+
+    /// Why the first connection that was refused was.
+    pub(crate) fn refusal(&self) -> &str {
+        self.refusal.get().map_or("no reason", String::as_str)
     }
 
     /// Messages that have been sent on all channels.

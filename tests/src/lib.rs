@@ -1,7 +1,8 @@
 //! Real processes, real clients, real media: what the tests of this crate share.
 //!
-//! The tests run the `relaycast` binary of this workspace, so `cargo build -p relaycast` comes before them; `make test`
-//! does that. They look for it in the target folder they were built in, or where the variable `RELAYCAST_BIN` says.
+//! The tests run the binaries of this workspace, so `cargo build -p relaycast -p relaycast-loadtest` comes before them;
+//! `make test` does that. They look for them in the target folder they were built in; for `relaycast`, the variable
+//! `RELAYCAST_BIN` can name another.
 //!
 //! Whatever is random comes from one seed, which a failing test prints; `RELAYCAST_TEST_SEED` plays it again.
 

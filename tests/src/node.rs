@@ -59,6 +59,14 @@ impl Node {
         self.listen
     }
 
+    /// The process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Waits until its log has this text.
     pub async fn logs(&self, text: &str) {
         self.process.says(|log| log.contains(text).then_some(())).await;

@@ -18,24 +18,34 @@ const BINARY_VARIABLE: &str = "RELAYCAST_BIN";
 /// # Panics
 /// When there is none.
 pub fn relaycast_binary() -> PathBuf {
-    if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
-        let path = PathBuf::from(path);
-        assert!(path.is_file(), "{BINARY_VARIABLE} names no file: {}", path.display());
-        return path;
+    match std::env::var_os(BINARY_VARIABLE).map(PathBuf::from) {
+        Some(path) => {
+            assert!(path.is_file(), "{BINARY_VARIABLE} names no file: {}", path.display());
+            path
+        }
+        None => built_beside_this("relaycast"),
     }
-    let test = std::env::current_exe().expect("the test has a path");
-    let found = test.ancestors().skip(1).map(|folder| folder.join("relaycast")).find(|path| path.is_file());
-    found.unwrap_or_else(|| {
-        panic!(
-            "no relaycast binary above {}: run `cargo build -p relaycast`, or set {BINARY_VARIABLE}",
-            test.display()
-        )
-    })
 }
 
-/// `relaycast` with these arguments, and none of the settings that this process may have in its environment.
+fn built_beside_this(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let found = test.ancestors().skip(1).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no binary {name} above {}: build it first", test.display()))
+}
+
+/// `relaycast` with these arguments.
 pub fn relaycast<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(relaycast_binary());
+    command(relaycast_binary(), args)
+}
+
+/// `relaycast-loadtest` with these arguments.
+pub fn loadtest<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    command(built_beside_this("relaycast-loadtest"), args)
+}
+
+/// A command without any of the settings that this process may have in its environment.
+fn command<'a>(binary: PathBuf, args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(binary);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RELAYCAST_") {
@@ -85,6 +95,14 @@ impl Process {
             }
         });
         Self { name, child, said, listener }
+    }
+
+    /// Its number.
+    ///
+    /// # Panics
+    /// When it has ended and was waited for.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it was not waited for")
     }
 
     /// Its standard output, for another process to read.

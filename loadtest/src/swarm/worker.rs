@@ -188,6 +188,7 @@ impl Worker {
         self.connecting -= 1;
         self.connections[id].stage = Stage::Over;
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.refusal.get_or_init(|| reason.clone());
         self.tally.end(format!("not connected: {reason}"));
         if matches!(self.connections[id].role, Role::Publisher(_)) {
             self.reports.send(Report::Failed(format!("a publisher could not connect: {reason}")));
