@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::channels::Channels;
+use crate::chunk::Chunk;
 use crate::config::PublisherPolicy;
 use crate::feed::{End, Feed, Resources, Writer};
 use crate::incumbent::Incumbent;
@@ -319,13 +320,14 @@ impl Publication {
     }
 
     /// Relays a chunk.
-    pub(crate) fn push(&mut self, payload: &[u8]) {
+    pub(crate) fn push(&mut self, chunk: &Chunk) {
+        let payload_len = chunk.payload().len();
         let metrics = &self.channel.resources.metrics;
         metrics.chunks_received.inc();
-        metrics.bytes_received.inc_by(payload.len() as u64);
-        self.bitrate.count(payload.len(), Instant::now());
+        metrics.bytes_received.inc_by(payload_len as u64);
+        self.bitrate.count(payload_len, Instant::now());
         if let Some(writer) = &mut self.writer {
-            writer.push(payload);
+            writer.push(chunk);
         }
     }
 

@@ -296,8 +296,7 @@ impl Writer {
     }
 
     /// The next chunk: kept, sent to everyone who is caught up, then looked into.
-    pub(crate) fn push(&mut self, payload: &[u8]) {
-        let chunk = Chunk::copy_from(payload);
+    pub(crate) fn push(&mut self, chunk: &Chunk) {
         let feed = &self.feed;
         let now_ms = feed.resources.now_ms();
         feed.last_chunk_ms.store(now_ms, Ordering::Relaxed);
@@ -305,8 +304,8 @@ impl Writer {
         let sent = feed.fanout.offer(seq, chunk.frame());
         feed.count_sent(sent as u64, sent * chunk.frame().len());
         // After the fan-out: what the bytes mean is no business of those who already follow.
-        self.scan(payload);
-        self.feed.derived.take(seq, payload, now_ms);
+        self.scan(chunk.payload());
+        self.feed.derived.take(seq, chunk.payload(), now_ms);
     }
 
     /// The publication is over. Receivers get what is left.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_media::{Container, Fragment, Remuxer, Scanner};
 
+use crate::chunk::Chunk;
 use crate::feed::{End, Feed, Writer};
 use crate::gop::Seq;
 
@@ -223,7 +224,7 @@ impl Remux {
     fn take(&mut self, bytes: &[u8], now_ms: u64) {
         self.remuxer.push(bytes, now_ms, &mut self.fragments);
         for fragment in self.fragments.drain(..) {
-            self.writer.push(&fragment.bytes);
+            self.writer.push(&Chunk::copy_from(&fragment.bytes));
         }
     }
 
@@ -231,7 +232,7 @@ impl Remux {
     fn finish(mut self, end: End) {
         self.remuxer.finish(&mut self.fragments);
         for fragment in self.fragments.drain(..) {
-            self.writer.push(&fragment.bytes);
+            self.writer.push(&Chunk::copy_from(&fragment.bytes));
         }
         self.writer.end(end);
     }

@@ -74,9 +74,7 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
                     return ended;
                 }
                 match received {
-                    Received::Binary(payload) => {
-                        publication.push(&payload);
-                    }
+                    Received::Binary(chunk) => publication.push(&chunk),
                     Received::Text => return Close::UnexpectedText.into(),
                     _ => {}
                 }
