@@ -20,10 +20,6 @@ use crate::outlet::Outlet;
 /// What is read at once where no buffer is held: many heartbeats and pongs.
 const STACK_BYTES: usize = 1 << 10;
 
-/// As much of a chunk as is worth a read of its own. Less comes by the read buffer with what follows it, in a read that
-/// does not fill its buffer, which tells that there is no more: a read that is filled is followed by one in vain.
-const DIRECT_BYTES_MIN: usize = 16 << 10;
-
 /// What is read from a client.
 #[derive(Debug)]
 pub(crate) struct InboundLimits {
@@ -124,12 +120,14 @@ impl Inbound {
     }
 
     /// Reads once, after everything that was read before is decoded. In [`AsyncRead`]'s way, which takes a read that does
-    /// not fill its buffer as a sign that the socket is empty: the next does not ask it in vain.
+    /// not fill its buffer as a sign that the socket is empty: the next does not ask it in vain. Therefore only what would
+    /// fill the read buffer goes straight to a chunk.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
         self.ahead.clear();
         self.ahead_from = 0;
         let stream = &mut self.stream;
-        let filled = self.decoder.fill(DIRECT_BYTES_MIN, |chunk| poll_read_onto(stream, chunk, context));
+        let missing_min = self.read_buffer_bytes.max(STACK_BYTES);
+        let filled = self.decoder.fill(missing_min, |chunk| poll_read_onto(stream, chunk, context));
         if let Some(count) = filled {
             return Poll::Ready(self.count(ready!(count)?).map(|()| None));
         }
@@ -233,7 +231,7 @@ mod tests {
     async fn chunks_larger_than_any_buffer_come_whole_and_so_does_what_follows() {
         let (mut client, mut inbound) = connected(vec![], &PUBLISHER).await;
         let payload: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
-        for len in [DIRECT_BYTES_MIN, 64 << 10, (80 << 10) + 1, 1 << 20, 3 << 20] {
+        for len in [64 << 10, (128 << 10) - 1, 128 << 10, (80 << 10) + 1, 1 << 20, 3 << 20] {
             let bytes = [frame(OpCode::Binary, &payload[..len]), numbered(1), numbered(2)].concat();
             let received = async { [inbound.next().await, inbound.next().await, inbound.next().await] };
             let (received, sent) = tokio::join!(received, client.write_all(&bytes));
