@@ -14,32 +14,28 @@ impl Mask {
 
     /// Unmasks the next bytes of the payload in place.
     pub(crate) fn unmask(&mut self, payload: &mut [u8]) {
-        let word = self.word();
-        let (words, rest) = payload.as_chunks_mut::<8>();
-        for masked in words {
-            *masked = (u64::from_ne_bytes(*masked) ^ word).to_ne_bytes();
-        }
-        for (byte, key) in rest.iter_mut().zip(word.to_ne_bytes()) {
-            *byte ^= key;
-        }
+        unmask(self.word(), payload);
         self.advance(payload.len());
     }
 
     /// Appends the next bytes of the payload unmasked: in one pass, and without filling with zeros first.
     pub(crate) fn unmask_onto(&mut self, masked: &[u8], payload: &mut Vec<u8>) {
         payload.reserve(masked.len());
+        let word = self.word();
         let (blocks, rest) = masked.as_chunks::<BLOCK_BYTES>();
         for block in blocks {
             let mut block = *block;
-            // A block is a multiple of the mask, which therefore stays as it is.
-            self.unmask(&mut block);
+            unmask(word, &mut block);
             payload.extend_from_slice(&block);
         }
         let from = payload.len();
         payload.extend_from_slice(rest);
-        self.unmask(&mut payload[from..]);
+        // A block is a multiple of the mask, which therefore is where it was.
+        unmask(word, &mut payload[from..]);
+        self.advance(masked.len());
     }
 
+    /// The mask twice.
     fn word(self) -> u64 {
         let [a, b, c, d] = self.0;
         u64::from_ne_bytes([a, b, c, d, a, b, c, d])
@@ -47,6 +43,18 @@ impl Mask {
 
     fn advance(&mut self, count: usize) {
         self.0.rotate_left(count % 4);
+    }
+}
+
+/// Word by word, which becomes vectors. Inlined, so that a block stays in registers.
+#[inline(always)]
+fn unmask(word: u64, payload: &mut [u8]) {
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for masked in words {
+        *masked = (u64::from_ne_bytes(*masked) ^ word).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(word.to_ne_bytes()) {
+        *byte ^= key;
     }
 }
 
