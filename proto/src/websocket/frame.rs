@@ -14,6 +14,8 @@ pub enum OpCode {
     Close = 0x8,
     /// Asks for a pong.
     Ping = 0x9,
+    /// Answers a ping.
+    Pong = 0xA,
 }
 
 /// The bytes that stand before a payload.
@@ -75,5 +77,6 @@ mod tests {
         assert_eq!(FrameHeader::new(OpCode::Text, 1).as_bytes(), [0x81, 1]);
         assert_eq!(FrameHeader::new(OpCode::Close, 2).as_bytes(), [0x88, 2]);
         assert_eq!(FrameHeader::new(OpCode::Ping, 0).as_bytes(), [0x89, 0]);
+        assert_eq!(FrameHeader::new(OpCode::Pong, 125).as_bytes(), [0x8A, 125]);
     }
 }

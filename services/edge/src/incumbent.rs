@@ -27,9 +27,9 @@ impl Incumbent {
 
     /// Pings, and tells whether anything was heard in time.
     pub(crate) async fn answers(&self, within: Duration) -> bool {
-        let mut heard = self.outlet.heard();
+        let heard = self.outlet.heard().next();
         self.outlet.ping();
-        timeout(within, heard.changed()).await.is_ok()
+        timeout(within, heard).await.is_ok()
     }
 
     /// Waits until a newer publisher has the channel. Safe to cancel.

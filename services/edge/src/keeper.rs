@@ -81,7 +81,6 @@ pub(crate) struct Keeper {
     write_timeout: Duration,
     pending_timeout: Duration,
     next_heartbeat: Instant,
-    heard: watch::Receiver<Instant>,
     blocked: bool,
     leaving: watch::Receiver<Leaving>,
     leave_at: Option<(Instant, u32)>,
@@ -93,7 +92,6 @@ impl Keeper {
     pub(crate) fn new(node: &Arc<Node>, kind: Kind, outlet: Arc<Outlet>) -> Self {
         let now = Instant::now();
         Self {
-            heard: outlet.heard(),
             outlet,
             heartbeat_interval: node.config.heartbeat_interval,
             idle_timeout: node.config.idle_timeout,
@@ -127,7 +125,7 @@ impl Keeper {
     pub(crate) async fn upkeep(&mut self) -> Ended {
         loop {
             let now = Instant::now();
-            let silent_until = *self.heard.borrow() + self.idle_timeout;
+            let silent_until = self.outlet.heard().last() + self.idle_timeout;
             if now >= silent_until {
                 return Close::Idle.into();
             }

@@ -19,10 +19,12 @@ mod fmp4;
 mod follower;
 mod gop;
 mod handshake;
+mod heard;
 mod inbound;
 mod incumbent;
 mod keeper;
 mod listener;
+mod mask;
 mod metrics;
 mod node;
 mod outlet;
@@ -32,6 +34,7 @@ mod publisher;
 mod receiver;
 mod session;
 mod socket;
+mod utf8;
 
 use std::io;
 use std::net::SocketAddr;
@@ -189,9 +192,11 @@ impl Edge {
 /// For the fuzz target only.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    /// Reads a client's frames in one piece and in small ones, and checks that the same was received.
-    pub fn inbound(bytes: &[u8], ahead: usize, piece: usize) {
-        let receive = crate::inbound::script::receive;
-        assert_eq!(receive(bytes, ahead, piece), receive(bytes, 0, usize::MAX));
+    /// Reads a client's frames in one piece and in small ones, into chunks and by a buffer, and checks that the same was
+    /// received, and is by another implementation.
+    pub fn inbound(bytes: &[u8], piece: usize, direct_min: usize) {
+        const MESSAGE_BYTES_MAX: usize = 1000;
+
+        crate::inbound::script::check(bytes, MESSAGE_BYTES_MAX, piece, direct_min);
     }
 }

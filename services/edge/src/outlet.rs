@@ -18,9 +18,11 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use relay_proto::websocket::{Close, FrameHeader, HEARTBEAT, OpCode};
 use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::heard::Heard;
 
 /// Most chunks in one vectored write; Linux takes 1024 pieces, a few dozen already hide the system call.
 pub(crate) const BATCH_FRAMES_MAX: usize = 64;
@@ -34,11 +36,11 @@ const CONTROL_BYTES_MAX: usize = 16 << 10;
 /// The writing half. Shared by the session's task and the publisher's fan-out.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    stream: TcpStream,
+    stream: OwnedWriteHalf,
     out: Mutex<Out>,
     wake: Notify,
     /// When the last byte came. Bytes and not messages: in the middle of a long chunk there is no place for a pong.
-    heard: watch::Sender<Instant>,
+    heard: Heard,
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +77,8 @@ pub(crate) enum Flow {
 }
 
 impl Outlet {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        let heard = watch::Sender::new(Instant::now());
-        Self { stream, out: Mutex::default(), wake: Notify::new(), heard }
+    pub(crate) fn new(stream: OwnedWriteHalf) -> Self {
+        Self { stream, out: Mutex::default(), wake: Notify::new(), heard: Heard::new() }
     }
 
     /// Tries to send ready frames, which are given as slices too, in one write, unless something is pending. Tells how
@@ -216,22 +217,8 @@ impl Outlet {
     }
 
     /// When the last byte came from the client.
-    pub(crate) fn heard(&self) -> watch::Receiver<Instant> {
-        self.heard.subscribe()
-    }
-
-    /// Reads what the socket has, for the reading half.
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.try_read(buffer)?;
-        if count > 0 {
-            self.heard.send_replace(Instant::now());
-        }
-        Ok(count)
-    }
-
-    /// Waits until the socket may have something to read.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.stream.readable().await
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Calls the session's task.
@@ -247,7 +234,7 @@ impl Outlet {
     /// Tells the client that no byte follows; what it still sends can be read.
     pub(crate) fn shut(&self) {
         // Fails when the connection is gone already, which is what was wanted.
-        let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+        let _ = SockRef::from(self.stream.as_ref()).shutdown(std::net::Shutdown::Write);
     }
 
     /// Sends a small frame of its own, or drops it when too much is waiting already.

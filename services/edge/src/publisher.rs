@@ -10,7 +10,6 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::channel::{Channel, Claim, Claimant, Publication};
-use crate::chunk::Chunk;
 use crate::inbound::{Farewell, Received};
 use crate::incumbent::Incumbent;
 use crate::keeper::{Ended, Session};
@@ -96,10 +95,10 @@ fn gather(session: &mut Session, publication: &mut Publication, received: Receiv
     let mut bytes = 0;
     loop {
         match received {
-            Received::Binary(payload) => {
+            Received::Binary(chunk) => {
                 chunks += 1;
-                bytes += payload.len();
-                publication.append(Chunk::copy_from(&payload));
+                bytes += chunk.payload().len();
+                publication.append(chunk);
             }
             Received::Heartbeat | Received::Sign => {}
             last => return Err(last),

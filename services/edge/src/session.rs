@@ -9,17 +9,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::inbound::InboundLimits;
 use crate::keeper::{Ended, Keeper, Session};
 use crate::metrics::Counted;
 use crate::node::Node;
-use crate::{probe, publisher, receiver, socket};
+use crate::socket::{self, InboundLimits};
+use crate::{probe, publisher, receiver};
 
 /// Largest message from a client that has nothing to send but heartbeats.
 const IDLE_MESSAGE_BYTES_MAX: usize = 4 << 10;
-
-/// Held by every receiver all the time, so it is small; enough for any heartbeat or pong.
-const IDLE_READ_BUFFER_BYTES: usize = 256;
 
 /// A publisher's: a chunk of a common size in one read.
 const PUBLISHER_READ_BUFFER_BYTES: usize = 64 << 10;
@@ -63,7 +60,8 @@ pub(crate) async fn run(node: Arc<Node>, accepted: Accepted, permit: Option<Owne
         },
         Kind::Receive | Kind::ReceiveClearCache | Kind::Probe => InboundLimits {
             message_bytes_max: IDLE_MESSAGE_BYTES_MAX,
-            read_buffer_bytes: IDLE_READ_BUFFER_BYTES,
+            // Held by every receiver all the time, who have next to nothing to say.
+            read_buffer_bytes: 0,
         },
     };
     let (inbound, outlet) = socket::split(stream, read_ahead, &limits);

@@ -1,8 +1,9 @@
-//! What a client sends after the handshake, whatever it is: no panic, and the same is received however it is cut.
+//! What a client sends after the handshake, whatever it is: no panic, the same is received however it is cut, and the same
+//! as another implementation receives.
 
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: (u8, u8, Vec<u8>)| {
-    let (ahead, piece, bytes) = input;
-    relay_edge::fuzzing::inbound(&bytes, ahead.into(), piece.into());
+    let (piece, direct_min, bytes) = input;
+    relay_edge::fuzzing::inbound(&bytes, piece.into(), direct_min.into());
 });
