@@ -54,10 +54,11 @@ impl Inbound {
     /// Reads on after our close frame until the client has closed too: a socket that is closed with unread bytes in it
     /// is reset, and the reset can overtake the close frame.
     pub(crate) async fn drain(&mut self) {
-        let mut rest = [0; 4096];
         loop {
             consume_budget().await;
-            match self.outlet.try_read(&mut rest) {
+            // What is read into does not live across a wait: it would be part of every session's task from its beginning.
+            let read = self.outlet.try_read(&mut [0; 4096]);
+            match read {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
