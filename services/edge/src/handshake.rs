@@ -70,7 +70,8 @@ pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -
 
 fn unwrap(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.into()))
+    // Copied, and mostly nothing: the buffer itself has kilobytes, which the session would keep for its whole life.
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
 fn count_refusal(node: &Node, error: &hyper::Error) {
