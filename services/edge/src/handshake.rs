@@ -34,7 +34,8 @@ const HEADERS_MAX: usize = 64;
 const HTTP_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Serves HTTP on a connection until it ends or becomes a websocket.
-pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+    let node = &*node;
     let upgrade = Mutex::new(None);
     let answered = AtomicBool::new(false);
     let service = service_fn(async |mut request| {

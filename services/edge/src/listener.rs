@@ -8,7 +8,7 @@ use std::time::Duration;
 use relay_lifecycle::backoff::{Backoff, entropy};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
@@ -106,26 +106,35 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn connection(
+/// From the first byte to the last. What only the handshake needs is boxed with it and gone when it is over: a session may
+/// last for days, and there are thousands.
+fn connection(
     node: Arc<Node>,
     stream: TcpStream,
     peer: SocketAddr,
-    handshake: tokio::sync::OwnedSemaphorePermit,
+    handshakes: OwnedSemaphorePermit,
     sessions: Arc<Semaphore>,
-) {
-    let _counted = Counted::new(node.metrics.connections.clone());
-    let accepted = Box::pin(handshake::run(&node, stream, peer)).await;
-    if let Some(accepted) = accepted {
-        let permit = sessions.try_acquire_owned().ok();
-        // A session that is only told that there is no room still counts as a handshake.
-        let handshake = if permit.is_some() {
-            drop(handshake);
-            None
-        } else {
-            Some(handshake)
+) -> impl Future<Output = ()> + Send {
+    let counted = Counted::new(node.metrics.connections.clone());
+    let handshake = Box::pin(handshake::run(Arc::clone(&node), stream, peer));
+    async move {
+        let _counted = counted;
+        let mut opened = match handshake.await {
+            Some(accepted) => session::open(&node, accepted),
+            None => return,
         };
-        session::run(Arc::clone(&node), accepted, permit).await;
-        drop(handshake);
+        let (has_room, permit) = match sessions.try_acquire_owned() {
+            Ok(permit) => {
+                drop(handshakes);
+                (true, permit)
+            }
+            // A session that is only told that there is no room still counts as a handshake.
+            Err(_) => (false, handshakes),
+        };
+        opened.run(has_room).await;
+        // Before the permit, which stands for its socket.
+        drop(opened);
+        drop(permit);
     }
 }
 
