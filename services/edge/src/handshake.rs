@@ -34,7 +34,8 @@ const HEADERS_MAX: usize = 64;
 const HTTP_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Serves HTTP on a connection until it ends or becomes a websocket.
-pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+    let node = &*node;
     let upgrade = Mutex::new(None);
     let answered = AtomicBool::new(false);
     let service = service_fn(async |mut request| {
@@ -70,7 +71,8 @@ pub(crate) async fn run(node: &Arc<Node>, stream: TcpStream, peer: SocketAddr) -
 
 fn unwrap(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.into()))
+    // Copied, and mostly nothing: the buffer itself has kilobytes, which the session would keep for its whole life.
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
 fn count_refusal(node: &Node, error: &hyper::Error) {

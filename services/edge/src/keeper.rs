@@ -76,10 +76,6 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     outlet: Arc<Outlet>,
-    heartbeat_interval: Duration,
-    idle_timeout: Duration,
-    write_timeout: Duration,
-    pending_timeout: Duration,
     next_heartbeat: Instant,
     blocked: bool,
     leaving: watch::Receiver<Leaving>,
@@ -93,10 +89,6 @@ impl Keeper {
         let now = Instant::now();
         Self {
             outlet,
-            heartbeat_interval: node.config.heartbeat_interval,
-            idle_timeout: node.config.idle_timeout,
-            write_timeout: node.config.write_timeout,
-            pending_timeout: node.config.lag_max.max(node.config.write_timeout),
             next_heartbeat: now + node.config.heartbeat_interval,
             blocked: false,
             leaving: node.leaving(),
@@ -125,7 +117,7 @@ impl Keeper {
     pub(crate) async fn upkeep(&mut self) -> Ended {
         loop {
             let now = Instant::now();
-            let silent_until = self.outlet.heard().last() + self.idle_timeout;
+            let silent_until = self.outlet.heard().last() + self.node.config.idle_timeout;
             if now >= silent_until {
                 return Close::Idle.into();
             }
@@ -136,13 +128,15 @@ impl Keeper {
             }
             if now >= self.next_heartbeat {
                 self.outlet.heartbeat();
-                self.next_heartbeat = now + self.heartbeat_interval;
+                self.next_heartbeat = now + self.node.config.heartbeat_interval;
             }
             let mut next = self.next_heartbeat.min(silent_until);
             if let Some((at, _)) = self.leave_at {
                 next = next.min(at);
             }
-            if let Some(at) = self.outlet.too_slow_at(self.write_timeout, self.pending_timeout) {
+            let write_timeout = self.node.config.write_timeout;
+            let pending_timeout = self.node.config.lag_max.max(write_timeout);
+            if let Some(at) = self.outlet.too_slow_at(write_timeout, pending_timeout) {
                 if now >= at {
                     return Close::TooSlow.into();
                 }

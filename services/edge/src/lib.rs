@@ -109,7 +109,6 @@ impl Edge {
         config.check()?;
         let metrics = Arc::new(Metrics::register(registry)?);
         let listener = Listener::bind(config.listen, config.sessions_max, config.handshakes_max)
-            .await
             .and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) =
             listener.map_err(|source| BindError::Listen { address: config.listen, source })?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use relay_lifecycle::backoff::{Backoff, entropy};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
@@ -24,6 +24,11 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// be half a minute late before its lag is seen, and a frozen one costs memory that no budget counts.
 const UNSENT_BYTES_MAX: u32 = 256 << 10;
 
+/// Connections that wait in the kernel to be accepted. The kernel cuts it to its own bound (`net.core.somaxconn`, 4096 on
+/// most). What does not fit there tries again only after a second, and all viewers of a node come back at once when
+/// another node is gone.
+const BACKLOG: u32 = 16_384;
+
 /// How long to wait after the first failure to accept, and at the most: file descriptors come back when sessions end.
 const ACCEPT_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
 
@@ -38,13 +43,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn bind(
-        address: SocketAddr,
-        sessions_max: usize,
-        handshakes_max: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, sessions_max: usize, handshakes_max: usize) -> io::Result<Self> {
         Ok(Self {
-            socket: TcpListener::bind(address).await?,
+            socket: listen(address)?,
             sessions: Arc::new(Semaphore::new(sessions_max)),
             handshakes: Arc::new(Semaphore::new(handshakes_max)),
             tasks: JoinSet::new(),
@@ -94,26 +95,46 @@ impl Listener {
     }
 }
 
-async fn connection(
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A node that restarts takes its address back from the connections that are still on their way out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// From the first byte to the last. What only the handshake needs is boxed with it and gone when it is over: a session may
+/// last for days, and there are thousands.
+fn connection(
     node: Arc<Node>,
     stream: TcpStream,
     peer: SocketAddr,
-    handshake: tokio::sync::OwnedSemaphorePermit,
+    handshakes: OwnedSemaphorePermit,
     sessions: Arc<Semaphore>,
-) {
-    let _counted = Counted::new(node.metrics.connections.clone());
-    let accepted = Box::pin(handshake::run(&node, stream, peer)).await;
-    if let Some(accepted) = accepted {
-        let permit = sessions.try_acquire_owned().ok();
-        // A session that is only told that there is no room still counts as a handshake.
-        let handshake = if permit.is_some() {
-            drop(handshake);
-            None
-        } else {
-            Some(handshake)
+) -> impl Future<Output = ()> + Send {
+    let counted = Counted::new(node.metrics.connections.clone());
+    let handshake = Box::pin(handshake::run(Arc::clone(&node), stream, peer));
+    async move {
+        let _counted = counted;
+        let mut opened = match handshake.await {
+            Some(accepted) => session::open(&node, accepted),
+            None => return,
         };
-        session::run(Arc::clone(&node), accepted, permit).await;
-        drop(handshake);
+        let (has_room, permit) = match sessions.try_acquire_owned() {
+            Ok(permit) => {
+                drop(handshakes);
+                (true, permit)
+            }
+            // A session that is only told that there is no room still counts as a handshake.
+            Err(_) => (false, handshakes),
+        };
+        opened.run(has_room).await;
+        // Before the permit, which stands for its socket.
+        drop(opened);
+        drop(permit);
     }
 }
 

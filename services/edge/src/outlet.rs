@@ -11,6 +11,7 @@
 //! the session's own task, which [`Outlet::wake`] calls.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -210,10 +211,11 @@ impl Outlet {
         self.lock().sent_bytes
     }
 
-    /// Waits until the socket may take something.
+    /// Waits until the socket may take something. For the session's own task only: the socket calls one task, the last
+    /// that asked. In return a session holds no state for this, which would be most of what an idle one costs.
     pub(crate) async fn writable(&self) {
         // An error makes the socket writable too, and the next attempt to write meets it.
-        let _ = self.stream.writable().await;
+        let _ = poll_fn(|context| self.stream.as_ref().poll_write_ready(context)).await;
     }
 
     /// When the last byte came from the client.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use relay_proto::SessionId;
 use relay_proto::websocket::{Close, Kind, ParseTargetError, Target};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -45,9 +44,20 @@ impl From<ParseTargetError> for Refused {
     }
 }
 
-/// Runs a session from its handshake to its end.
-pub(crate) async fn run(node: Arc<Node>, accepted: Accepted, permit: Option<OwnedSemaphorePermit>) {
-    let id = node.session_id();
+/// A session from its handshake to its end.
+///
+/// Built outside of the task's future, and run in place: what an `async fn` takes by value it holds twice.
+pub(crate) struct Opened {
+    session: Session,
+    ask: Result<Target, Refused>,
+    id: SessionId,
+    peer: SocketAddr,
+    kind: Kind,
+    at: Instant,
+}
+
+/// Begins a session.
+pub(crate) fn open(node: &Arc<Node>, accepted: Accepted) -> Opened {
     let Accepted { stream, read_ahead, peer, ask } = accepted;
     let kind = match &ask {
         Ok(target) => target.kind,
@@ -65,51 +75,50 @@ pub(crate) async fn run(node: Arc<Node>, accepted: Accepted, permit: Option<Owne
         },
     };
     let (inbound, outlet) = socket::split(stream, read_ahead, &limits);
-    let keeper = Keeper::new(&node, kind, Arc::clone(&outlet));
-    let opened = Opened { id, peer, kind, at: Instant::now() };
-    let channel = ask.as_ref().ok().map(|target| target.channel.clone());
-    let mut session = Session { node: Arc::clone(&node), inbound, outlet, keeper };
-
-    let counted = Counted::new(node.metrics.sessions.with_label_values(&[kind.name()]));
-    let ended = match ask {
-        Err(refused) => refused.close.into(),
-        Ok(_) if permit.is_none() => Close::Full { retry_after_ms: node.retry_after_ms() }.into(),
-        Ok(_) if node.is_leaving() => Close::Draining { retry_after_ms: node.retry_after_ms() }.into(),
-        Ok(target) => session.serve(&target).await,
-    };
-    session.end(ended).await;
-    drop(counted);
-    opened.log_end(&node, &session, channel.as_ref().map_or("", |name| name.as_str()), ended);
+    let keeper = Keeper::new(node, kind, Arc::clone(&outlet));
+    let session = Session { node: Arc::clone(node), inbound, outlet, keeper };
+    Opened { session, ask, id: node.session_id(), peer, kind, at: Instant::now() }
 }
 
 impl Session {
     async fn serve(&mut self, target: &Target) -> Ended {
         let channel = self.node.channels.open(&target.channel);
         match target.kind {
-            Kind::Publish => publisher::run(self, &channel, &target.key).await,
+            // Boxed: the largest role would set the size of every task, and there are far more receivers.
+            Kind::Publish => Box::pin(publisher::run(self, &channel, &target.key)).await,
             Kind::Receive | Kind::ReceiveClearCache => receiver::run(self, &channel, target).await,
             Kind::Probe => probe::run(self, &channel, &target.key).await,
         }
     }
 }
 
-struct Opened {
-    id: SessionId,
-    peer: SocketAddr,
-    kind: Kind,
-    at: Instant,
-}
-
 impl Opened {
+    /// Runs it to its end. Without room for it the client is told so.
+    pub(crate) async fn run(&mut self, has_room: bool) {
+        let node = &self.session.node;
+        let counted = Counted::new(node.metrics.sessions.with_label_values(&[self.kind.name()]));
+        let ended = match &self.ask {
+            Err(refused) => refused.close.into(),
+            Ok(_) if !has_room => Close::Full { retry_after_ms: node.retry_after_ms() }.into(),
+            Ok(_) if node.is_leaving() => Close::Draining { retry_after_ms: node.retry_after_ms() }.into(),
+            Ok(target) => self.session.serve(target).await,
+        };
+        self.session.end(ended).await;
+        drop(counted);
+        self.log_end(ended);
+    }
+
     /// The one line that every session leaves.
-    fn log_end(&self, node: &Node, session: &Session, channel: &str, ended: Ended) {
+    fn log_end(&self, ended: Ended) {
+        let Session { node, inbound, outlet, .. } = &self.session;
+        let channel = self.ask.as_ref().map_or("", |target| target.channel.as_str());
         let (reason, code) = match ended {
             Ended::Close(close) => (close.name(), close.code()),
             // What RFC 6455 calls an end without a close frame.
             Ended::ConnectionLost => ("connection_lost", 1006),
         };
         let kind = self.kind.name();
-        let sent = session.outlet.sent_bytes();
+        let sent = outlet.sent_bytes();
         node.metrics.session_ends.with_label_values(&[kind, reason]).inc();
         info!(
             session = %self.id,
@@ -119,7 +128,7 @@ impl Opened {
             reason,
             code,
             duration_ms = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX),
-            received_bytes = session.inbound.received_bytes(),
+            received_bytes = inbound.received_bytes(),
             sent_bytes = sent,
             "session ended"
         );
