@@ -28,8 +28,13 @@ pub(crate) fn serve(address: SocketAddr, ready: impl FnOnce(SocketAddr)) -> io::
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     ready(listener.local_addr()?);
-    let mut server =
-        Server { poll, clients: Vec::new(), free: Vec::new(), channels: HashMap::new(), scratch: vec![0; SCRATCH_BYTES] };
+    let mut server = Server {
+        poll,
+        clients: Vec::new(),
+        free: Vec::new(),
+        channels: HashMap::new(),
+        scratch: vec![0; SCRATCH_BYTES],
+    };
     let mut events = Events::with_capacity(1024);
     loop {
         match server.poll.poll(&mut events, None) {
@@ -198,7 +203,9 @@ impl Server {
             match client.stream.write(frame) {
                 Ok(count) if count == frame.len() => return Ok(()),
                 Ok(count) => client.pending.push_back(frame[count..].into()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.pending.push_back(frame.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    client.pending.push_back(frame.into())
+                }
                 Err(error) => return Err(error),
             }
         } else {
@@ -229,7 +236,11 @@ impl Server {
     fn upgrade(&mut self, id: usize) -> io::Result<()> {
         let Some(Client { role: Role::New(request), .. }) = &self.clients[id] else { return Ok(()) };
         let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return if request.len() < REQUEST_BYTES_MAX { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) };
+            return if request.len() < REQUEST_BYTES_MAX {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::InvalidData.into())
+            };
         };
         let invalid = || io::Error::from(io::ErrorKind::InvalidData);
         let head = std::str::from_utf8(&request[..end]).map_err(|_| invalid())?;

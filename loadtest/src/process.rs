@@ -41,8 +41,8 @@ fn sum(pids: impl IntoIterator<Item = u32>) -> Usage {
             let folder = format!("{folder}/task/{thread}");
             sum.cpu += on_cpu(&folder);
             let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
-            sum.switches += number(&status, "voluntary_ctxt_switches:")
-                + number(&status, "nonvoluntary_ctxt_switches:");
+            sum.switches +=
+                number(&status, "voluntary_ctxt_switches:") + number(&status, "nonvoluntary_ctxt_switches:");
         }
     }
     sum

@@ -23,7 +23,12 @@ impl Progress {
         let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         let publishers = if plan.publishes() { plan.channels } else { 0 };
-        Self { bar, name: String::new(), connections: plan.receivers_total() + publishers, last: Snapshot::default() }
+        Self {
+            bar,
+            name: String::new(),
+            connections: plan.receivers_total() + publishers,
+            last: Snapshot::default(),
+        }
     }
 
     /// Precedes the line from now on.

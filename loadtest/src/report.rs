@@ -157,8 +157,7 @@ impl Outcome {
     #[cfg(test)]
     pub(crate) fn delivered(messages: u64, seconds: f64) -> Self {
         let from = Snapshot::default();
-        let to =
-            Snapshot { received: messages, at: Duration::from_secs_f64(seconds), ..Snapshot::default() };
+        let to = Snapshot { received: messages, at: Duration::from_secs_f64(seconds), ..Snapshot::default() };
         let measured =
             Measured { before_connect: from.clone(), connected: from.clone(), from, to, sent: messages };
         Self::new(measured, &Tally::new())
@@ -168,7 +167,10 @@ impl Outcome {
     pub(crate) fn table(&self) -> String {
         let mut rows = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-        row("connections", format!("{}, {} refused, in {:.2} s", self.connections, self.refused, self.connect_seconds));
+        row(
+            "connections",
+            format!("{}, {} refused, in {:.2} s", self.connections, self.refused, self.connect_seconds),
+        );
         row("handshake", self.handshake_us.to_string());
         if self.published > 0 {
             row("delivered", format!("{} messages in {:.1} s", self.delivered, self.seconds));

@@ -59,7 +59,12 @@ impl Thresholds {
         let us = |duration: &humantime::Duration| duration.as_secs_f64() * 1e6;
         let server = outcome.server.as_ref();
         check("lost messages", false, self.max_lost.map(|max| max as f64), Some(outcome.lost as f64));
-        check("refused handshakes", false, self.max_refused.map(|max| max as f64), Some(outcome.refused as f64));
+        check(
+            "refused handshakes",
+            false,
+            self.max_refused.map(|max| max as f64),
+            Some(outcome.refused as f64),
+        );
         check("latency p99 (µs)", false, self.max_p99.as_ref().map(us), latency(outcome.latency_us.p99));
         check("latency p99.9 (µs)", false, self.max_p999.as_ref().map(us), latency(outcome.latency_us.p999));
         check("messages per second", true, self.min_rate, Some(outcome.messages_per_second));

@@ -48,7 +48,8 @@ pub(crate) fn answer(bytes: &[u8]) -> Answer {
         return Answer::Refused(status.to_owned());
     }
     let accepts = head.lines().filter_map(|line| line.split_once(':')).any(|(name, value)| {
-        name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == derive_accept_key(NONCE.as_bytes())
+        name.eq_ignore_ascii_case("sec-websocket-accept")
+            && value.trim() == derive_accept_key(NONCE.as_bytes())
     });
     if accepts { Answer::Open(end + 4) } else { Answer::Refused("Sec-WebSocket-Accept is wrong".to_owned()) }
 }
@@ -216,7 +217,9 @@ impl Frames {
 
 /// The code and reason of a close frame, as text.
 pub(crate) fn close_reason(payload: &[u8]) -> String {
-    let Some((code, reason)) = payload.split_first_chunk::<2>() else { return "close without a code".to_owned() };
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return "close without a code".to_owned();
+    };
     let mut text = format!("close {}", u16::from_be_bytes(*code));
     if !reason.is_empty() {
         // Writing to a string cannot fail.
@@ -241,7 +244,9 @@ mod tests {
         let mut frames = Frames::default();
         let mut all = Vec::new();
         for piece in bytes.chunks(piece) {
-            frames.push(piece, |message| all.push((message.opcode, message.head.to_vec(), message.len))).unwrap();
+            frames
+                .push(piece, |message| all.push((message.opcode, message.head.to_vec(), message.len)))
+                .unwrap();
         }
         all
     }
@@ -252,7 +257,10 @@ mod tests {
         let mut bytes: Vec<u8> = lens.iter().flat_map(|len| frame(OpCode::Binary, *len)).collect();
         bytes.extend(frame(OpCode::Ping, 3));
         let whole = read(&bytes, bytes.len());
-        assert_eq!(whole.iter().map(|(.., len)| *len as usize).collect::<Vec<_>>(), [&lens[..], &[3]].concat());
+        assert_eq!(
+            whole.iter().map(|(.., len)| *len as usize).collect::<Vec<_>>(),
+            [&lens[..], &[3]].concat()
+        );
         assert_eq!(whole[3].1, (0..64).collect::<Vec<u8>>());
         for piece in [1, 2, 3, 7, 64, 1000, 65_536] {
             assert_eq!(read(&bytes, piece), whole, "in pieces of {piece}");

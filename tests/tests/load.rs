@@ -73,7 +73,8 @@ async fn what_looks_like_media_is_taken_for_media() {
     for (profile, container) in [("cameras", "flv"), ("mjpeg", "mjpeg")] {
         let args = [profile, "--channels=3", "--receivers=3", "--rate=50"];
         let (outcome, seen) = tokio::join!(run_whole(&address, &args), async {
-            relay_tests::until("the container is known", async || node.channel("load-0").await?.container).await
+            relay_tests::until("the container is known", async || node.channel("load-0").await?.container)
+                .await
         });
         assert_eq!(seen, container);
         assert!(number(&outcome, "delivered") > 9 * 10, "{outcome}");
@@ -95,7 +96,8 @@ async fn frozen_and_slow_receivers_take_nothing_from_healthy_ones() {
     let outcome = run_whole(&node.address().to_string(), &args).await;
     assert_eq!(number(&outcome, "connections"), 54);
     relay_tests::until("the frozen one is closed", async || {
-        (node.metric("relaycast_session_ends_total{kind=\"receive\",reason=\"too_slow\"}").await >= 1.0).then_some(())
+        (node.metric("relaycast_session_ends_total{kind=\"receive\",reason=\"too_slow\"}").await >= 1.0)
+            .then_some(())
     })
     .await;
 }

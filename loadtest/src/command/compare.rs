@@ -136,5 +136,7 @@ fn note(rounds: usize) -> Result<String, io::Error> {
     let model = model.trim_start_matches(['\t', ' ', ':']);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let kernel = kernel.split('-').next().unwrap_or_default().trim().to_owned();
-    Ok(format!("{date}, {model}, Linux {kernel}, server and load generator on one core each, median of {rounds}"))
+    Ok(format!(
+        "{date}, {model}, Linux {kernel}, server and load generator on one core each, median of {rounds}"
+    ))
 }

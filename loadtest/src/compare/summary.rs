@@ -121,7 +121,8 @@ impl Summary {
             }
             let _ = write!(table, "\n| {server} |");
             for (_, figure, values) in &figures {
-                let find = |wanted| values.iter().find(|(server, _)| *server == wanted).map(|(_, value)| *value);
+                let find =
+                    |wanted| values.iter().find(|(server, _)| *server == wanted).map(|(_, value)| *value);
                 let cell = match (find(server), find(Server::Ceiling)) {
                     (None, _) => "–".to_owned(),
                     (Some(value), Some(ceiling)) if server != Server::Ceiling && ceiling > 0.0 => {

@@ -95,7 +95,8 @@ impl Connection {
 
     /// Gives the socket what is pending.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let (Stage::Connecting(stream) | Stage::Upgrading(stream, _) | Stage::Open(stream, _)) = &mut self.stage
+        let (Stage::Connecting(stream) | Stage::Upgrading(stream, _) | Stage::Open(stream, _)) =
+            &mut self.stage
         else {
             return Ok(());
         };

@@ -69,7 +69,8 @@ impl Worker {
     }
 
     pub(crate) fn new(index: usize, shared: Arc<Shared>, reports: Reports, poll: Poll) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let (connections, healthy, slow, publishers) = crew(index, &shared.plan);
         let to_connect = (0..connections.len() - publishers.len()).collect();
@@ -177,7 +178,11 @@ impl Worker {
             connection.stage = Stage::Connecting(stream);
         }
         let is_connecting = matches!(phase, Phase::ConnectReceivers | Phase::ConnectPublishers);
-        if is_connecting && self.connecting == 0 && self.to_connect.is_empty() && self.announced != Some(phase) {
+        if is_connecting
+            && self.connecting == 0
+            && self.to_connect.is_empty()
+            && self.announced != Some(phase)
+        {
             self.announced = Some(phase);
             self.reports.send(Report::Connected);
         }
@@ -199,7 +204,9 @@ impl Worker {
         self.connections[id].stage = Stage::Over;
         self.shared.counters.open.fetch_sub(1, Ordering::Relaxed);
         let is_publisher = matches!(self.connections[id].role, Role::Publisher(_));
-        if is_publisher || matches!(self.shared.plan.pace, Pace::Window(_)) && self.connections[id].reads_at_once() {
+        if is_publisher
+            || matches!(self.shared.plan.pace, Pace::Window(_)) && self.connections[id].reads_at_once()
+        {
             let who = if is_publisher { "publisher" } else { "receiver" };
             self.reports.send(Report::Failed(format!("a {who}'s connection ended: {reason}")));
         }
@@ -218,7 +225,9 @@ impl Worker {
             }
             // A frame must not wait for the acknowledgement of the one before.
             let _ = stream.set_nodelay(true);
-            let Stage::Connecting(stream) = std::mem::replace(&mut connection.stage, Stage::Over) else { return };
+            let Stage::Connecting(stream) = std::mem::replace(&mut connection.stage, Stage::Over) else {
+                return;
+            };
             connection.stage = Stage::Upgrading(stream, Vec::new());
             let server = &self.shared.server;
             let template = match connection.role {
@@ -297,7 +306,9 @@ impl Worker {
 
     fn open(&mut self, id: usize) {
         let connection = &mut self.connections[id];
-        let Stage::Upgrading(stream, _) = std::mem::replace(&mut connection.stage, Stage::Over) else { return };
+        let Stage::Upgrading(stream, _) = std::mem::replace(&mut connection.stage, Stage::Over) else {
+            return;
+        };
         connection.stage = Stage::Open(stream, Box::default());
         self.connecting -= 1;
         self.shared.counters.open.fetch_add(1, Ordering::Relaxed);
@@ -334,7 +345,8 @@ impl Worker {
                     let got = &self.shared.channels[connection.channel].got;
                     let publisher = connection.channel % plan.threads;
                     for seq in due..=stamp.seq {
-                        let count = got[(seq % u64::from(window)) as usize].fetch_add(1, Ordering::AcqRel) + 1;
+                        let count =
+                            got[(seq % u64::from(window)) as usize].fetch_add(1, Ordering::AcqRel) + 1;
                         if count as usize == plan.receivers && publisher != self.index {
                             self.shared.wake(publisher);
                         }
@@ -377,7 +389,8 @@ impl Worker {
         // To the nanosecond: the timeout of a poll is in milliseconds.
         if let Some(Reverse((due_ns, _))) = self.due.peek() {
             let wait = due_ns.saturating_sub(self.shared.clock.now_ns()).max(1);
-            let value = Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
+            let value =
+                Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
             let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         }
@@ -475,11 +488,8 @@ impl Worker {
         let Stage::Open(stream, _) = &mut connection.stage else { return Ok(()) };
         self.poll.registry().deregister(stream)?;
         connection.stage = Stage::Waiting;
-        connection.role = Role::Receiver(Receiver {
-            place: Place::ANYWHERE,
-            temper: Temper::Healthy,
-            expects_first: true,
-        });
+        connection.role =
+            Role::Receiver(Receiver { place: Place::ANYWHERE, temper: Temper::Healthy, expects_first: true });
         self.shared.counters.open.fetch_sub(1, Ordering::Relaxed);
         self.to_connect.push_back(id);
         Ok(())

@@ -81,6 +81,8 @@ enum Occupied {
 #[derive(Debug)]
 pub(crate) struct Publication {
     channel: Arc<Channel>,
+    feed: Arc<Feed>,
+    /// Until it is finished.
     writer: Option<Writer>,
     epoch: Epoch,
     bitrate: Arc<Bitrate>,
@@ -91,7 +93,7 @@ pub(crate) struct Publication {
 #[derive(Debug)]
 pub(crate) enum Claim {
     /// It publishes.
-    Granted(Publication),
+    Granted(Box<Publication>),
     /// Somebody else does, and has to be asked for a sign of life first.
     Challenge(Arc<Incumbent>, Epoch),
     /// Somebody else does.
@@ -199,7 +201,7 @@ impl Channel {
                 self.resources.metrics.takeovers.inc();
             }
         }
-        Claim::Granted(self.begin(&mut state, claimant))
+        Claim::Granted(Box::new(self.begin(&mut state, claimant)))
     }
 
     fn begin(self: &Arc<Self>, state: &mut State, claimant: &Claimant<'_>) -> Publication {
@@ -215,11 +217,18 @@ impl Channel {
             started: SystemTime::now(),
         };
         let writer = Feed::open(epoch, Scanner::new(), self.resources.clone());
-        self.stage
-            .send_replace(Stage::Live(Live { feed: Arc::clone(writer.feed()), key: claimant.key.clone() }));
+        let feed = Arc::clone(writer.feed());
+        self.stage.send_replace(Stage::Live(Live { feed: Arc::clone(&feed), key: claimant.key.clone() }));
         self.resources.metrics.publications.inc();
         self.resources.metrics.publications_live.inc();
-        Publication { channel: Arc::clone(self), writer: Some(writer), epoch, bitrate, grace: claimant.grace }
+        Publication {
+            channel: Arc::clone(self),
+            feed,
+            writer: Some(writer),
+            epoch,
+            bitrate,
+            grace: claimant.grace,
+        }
     }
 
     /// The publication is over. Nothing happens if a newer one has begun.
@@ -314,9 +323,9 @@ impl Publication {
         self.epoch
     }
 
-    /// How long ago the last chunk came.
-    pub(crate) fn silent_ms(&self) -> u64 {
-        self.writer.as_ref().map_or(0, |writer| writer.feed().silent_ms())
+    /// What receivers see of it.
+    pub(crate) fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.feed)
     }
 
     /// Keeps a chunk, which [`Publication::deliver`] then sends.

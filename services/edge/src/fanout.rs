@@ -3,8 +3,8 @@
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
 //! │ A receiver that is caught up costs one write, whatever the number of chunks that are due,    │
-//! │ and no task is woken for it. One that would block is left behind with its cursor, and its    │
-//! │ own task catches up.                                                                         │
+//! │ and no task is woken for it. One that would block is left behind, and its own task catches   │
+//! │ up.                                                                                          │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -12,8 +12,7 @@
 //! one for each processor at the most, and each crew has a task: the publisher goes on reading meanwhile, and what it has
 //! read when a crew comes round again goes out in one write.
 
-use std::io::IoSlice;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -21,10 +20,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 
+use crate::batch::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX, Batch, Sent};
 use crate::feed::Feed;
-use crate::follower::Follower;
 use crate::gop::{Read, Seq};
-use crate::outlet::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
+use crate::outlet::{Offered, Outlet};
 
 /// Receivers that a publisher serves itself: about what the waking of a task may cost.
 const OWN_RECEIVERS_MAX: usize = 64;
@@ -38,15 +37,22 @@ pub(crate) struct Fanout {
     own: Members,
     /// Made when there are too many for the publisher alone.
     crews: OnceLock<Box<[Crew]>>,
-    joining: AtomicUsize,
+    joining: AtomicIsize,
 }
 
 /// Some of the receivers.
 #[derive(Debug, Default)]
 struct Members {
-    list: Mutex<Vec<Arc<Follower>>>,
+    list: Mutex<Vec<Member>>,
     /// Length of the list, for who looks for the shortest.
     len: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Member {
+    outlet: Arc<Outlet>,
+    /// Where this member is in its list.
+    index: Arc<AtomicUsize>,
 }
 
 /// Receivers that have a task to serve them.
@@ -60,83 +66,63 @@ struct Crew {
 #[derive(Debug, Default)]
 pub(crate) struct CrewTasks(JoinSet<()>);
 
-/// Where a follower sits: in the publisher's own list or in a crew's, and at which index. The fan-out's to keep.
+/// A member's place: in the publisher's own list or in a crew's, and where there.
 #[derive(Debug)]
-pub(crate) struct Seat(AtomicU64);
-
-impl Seat {
-    pub(crate) const fn none() -> Self {
-        Self(AtomicU64::new(u64::MAX))
-    }
-
-    /// List 0 is the publisher's own, and crew `n` has list `n + 1`.
-    fn set(&self, list: usize, index: usize) {
-        self.0.store((list as u64) << 32 | index as u64, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> (usize, usize) {
-        let seat = self.0.load(Ordering::Relaxed);
-        ((seat >> 32) as usize, (seat & 0xFFFF_FFFF) as usize)
-    }
-}
-
-/// What a pass sent.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent {
-    pub(crate) chunks: u64,
-    pub(crate) bytes: usize,
-}
-
-impl Sent {
-    pub(crate) fn of(frames: &[Bytes]) -> Self {
-        Self { chunks: frames.len() as u64, bytes: frames.iter().map(Bytes::len).sum() }
-    }
+pub(crate) struct Seat {
+    crew: Option<usize>,
+    index: Arc<AtomicUsize>,
 }
 
 impl Fanout {
-    /// From now on `follower` is offered every chunk.
-    pub(crate) fn attach(&self, follower: &Arc<Follower>) {
-        let list = if self.own.len() < OWN_RECEIVERS_MAX { 0 } else { self.shortest_crew() + 1 };
-        self.members(list).push(follower, list);
+    /// From now on a receiver is offered every chunk.
+    pub(crate) fn attach(&self, outlet: &Arc<Outlet>) -> Seat {
+        let crew = (self.own.len() >= OWN_RECEIVERS_MAX).then(|| self.shortest_crew());
+        Seat { crew, index: self.members(crew).push(outlet) }
     }
 
-    /// No further chunk is offered to `follower`. Takes the same time however many there are.
-    pub(crate) fn detach(&self, follower: &Follower) {
-        let (list, _) = follower.seat().get();
-        self.members(list).remove(follower, list);
+    /// No further chunk is offered to the receiver on this seat. Takes the same time however many there are.
+    pub(crate) fn detach(&self, seat: &Seat) {
+        self.members(seat.crew).remove(&seat.index);
     }
 
     /// Receivers that wait for a join point: the counter is the follower's to keep.
-    pub(crate) fn joining(&self) -> &AtomicUsize {
+    pub(crate) fn joining(&self) -> &AtomicIsize {
         &self.joining
     }
 
     /// Writes the chunks from `first` on, which the ring has already, to everyone whom the publisher serves itself and
     /// who is caught up; the crews are called.
-    pub(crate) fn offer(&self, feed: &Arc<Feed>, tasks: &mut CrewTasks, first: Seq, frames: &[Bytes]) -> Sent {
+    pub(crate) fn offer(
+        &self,
+        feed: &Arc<Feed>,
+        tasks: &mut CrewTasks,
+        first: Seq,
+        frames: &[Bytes],
+    ) -> Sent {
         if let Some(crews) = self.crews.get() {
-            for index in tasks.0.len()..crews.iter().take_while(|crew| crew.members.len() > 0).count() {
+            let needed = crews.iter().take_while(|crew| crew.members.len() > 0).count();
+            for index in tasks.0.len()..needed {
                 tasks.0.spawn(serve(Arc::clone(feed), index, first));
             }
-            crews.iter().for_each(|crew| crew.due.notify_one());
+            crews.iter().take(tasks.0.len()).for_each(|crew| crew.due.notify_one());
         }
         let mut sent = Sent::default();
         let mut first = first;
         for frames in frames.chunks(BATCH_FRAMES_MAX) {
             let batch = Batch::new(first, frames);
-            let mut index = 0;
-            while self.own.turn(&mut index, |follower| batch.offer(follower, &mut sent)) {}
+            let mut next = 0;
+            while self.own.turn(&mut next, |outlet| offer(outlet, &batch, &mut sent)) {}
             first = batch.end();
         }
         sent
     }
 
-    /// Calls those who wait for a join point.
+    /// Calls those who wait for a join point, and others who are not caught up.
     pub(crate) fn wake_joining(&self) {
         if self.joining.load(Ordering::Acquire) > 0 {
-            self.visit(|follower| {
-                if follower.is_joining() {
-                    follower.wake();
+            self.visit(|outlet| {
+                if !outlet.is_caught_up() {
+                    outlet.wake();
                 }
             });
         }
@@ -144,10 +130,10 @@ impl Fanout {
 
     /// Calls everyone.
     pub(crate) fn wake_all(&self) {
-        self.visit(Follower::wake);
+        self.visit(Outlet::wake);
     }
 
-    fn visit(&self, mut each: impl FnMut(&Follower)) {
+    fn visit(&self, mut each: impl FnMut(&Outlet)) {
         let crews = self.crews.get().into_iter().flatten().map(|crew| &crew.members);
         for members in std::iter::once(&self.own).chain(crews) {
             let mut next = 0;
@@ -155,11 +141,8 @@ impl Fanout {
         }
     }
 
-    fn members(&self, list: usize) -> &Members {
-        match list.checked_sub(1) {
-            None => &self.own,
-            Some(crew) => &self.crews()[crew].members,
-        }
+    fn members(&self, crew: Option<usize>) -> &Members {
+        crew.map_or(&self.own, |crew| &self.crews()[crew].members)
     }
 
     fn crews(&self) -> &[Crew] {
@@ -189,21 +172,32 @@ async fn serve(feed: Arc<Feed>, crew: usize, first: Seq) {
             let read = feed.ring().read(next, BATCH_FRAMES_MAX, BATCH_BYTES_MAX, &mut frames);
             match read {
                 Read::Chunks(count) => {
+                    let batch = Batch::new(next, &frames);
                     let mut sent = Sent::default();
                     let mut index = 0;
-                    // The slices of a batch are not kept while others have their turn.
-                    while members.turn(&mut index, Batch::new(next, &frames).offer_to(&mut sent)) {
+                    while members.turn(&mut index, |outlet| offer(outlet, &batch, &mut sent)) {
                         yield_now().await;
                     }
                     feed.count_sent(sent);
                     next += count as u64;
                 }
                 Read::CaughtUp => break,
-                // Slower than the ring turns: every member catches up by itself, or is left out up to a join point.
+                // Slower than the ring turns: each member catches up by itself, or is left out up to a join point.
                 Read::FellOut => next = feed.ring().first(),
             }
         }
+        // What the ring has let go of must not wait here for the next chunk.
         frames.clear();
+    }
+}
+
+fn offer(outlet: &Outlet, batch: &Batch<'_>, sent: &mut Sent) {
+    match outlet.offer(batch) {
+        Offered::Sent(more) => sent.add(more),
+        Offered::Left(more) => {
+            sent.add(more);
+            outlet.wake();
+        }
     }
 }
 
@@ -212,84 +206,36 @@ impl Members {
         self.len.load(Ordering::Relaxed)
     }
 
-    fn push(&self, follower: &Arc<Follower>, list: usize) {
+    fn push(&self, outlet: &Arc<Outlet>) -> Arc<AtomicUsize> {
         let mut members = self.lock();
-        follower.seat().set(list, members.len());
-        members.push(Arc::clone(follower));
+        let index = Arc::new(AtomicUsize::new(members.len()));
+        members.push(Member { outlet: Arc::clone(outlet), index: Arc::clone(&index) });
         self.len.store(members.len(), Ordering::Relaxed);
+        index
     }
 
-    fn remove(&self, follower: &Follower, list: usize) {
+    fn remove(&self, index: &AtomicUsize) {
         let mut members = self.lock();
-        let (_, index) = follower.seat().get();
+        let index = index.load(Ordering::Relaxed);
         members.swap_remove(index);
         self.len.store(members.len(), Ordering::Relaxed);
         if let Some(moved) = members.get(index) {
-            moved.seat().set(list, index);
-            // A pass that is under way may have gone by this seat already; then its task fetches the chunk.
-            moved.wake();
+            moved.index.store(index, Ordering::Relaxed);
+            // A pass that is under way may have gone by this index already; then its task fetches the chunk.
+            moved.outlet.wake();
         }
     }
 
     /// Calls `each` for the next few members from index `next` on. Tells whether there may be more.
-    fn turn(&self, next: &mut usize, each: impl FnMut(&Follower)) -> bool {
+    fn turn(&self, next: &mut usize, mut each: impl FnMut(&Outlet)) -> bool {
         let members = self.lock();
         let turn = members.iter().skip(*next).take(TURN_RECEIVERS);
         *next += turn.len();
-        turn.map(Arc::as_ref).for_each(each);
+        turn.for_each(|member| each(&member.outlet));
         *next < members.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Follower>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Chunks that are due, ready for any number of sockets.
-#[derive(Debug)]
-pub(crate) struct Batch<'a> {
-    first: Seq,
-    frames: &'a [Bytes],
-    slices: [IoSlice<'a>; BATCH_FRAMES_MAX],
-}
-
-impl<'a> Batch<'a> {
-    /// At most [`BATCH_FRAMES_MAX`] frames.
-    fn new(first: Seq, frames: &'a [Bytes]) -> Self {
-        let mut slices = [IoSlice::new(&[]); BATCH_FRAMES_MAX];
-        for (slice, frame) in slices.iter_mut().zip(frames) {
-            *slice = IoSlice::new(frame);
-        }
-        Self { first, frames, slices }
-    }
-
-    /// Number of the first chunk.
-    pub(crate) fn first(&self) -> Seq {
-        self.first
-    }
-
-    /// Number after the last chunk.
-    pub(crate) fn end(&self) -> Seq {
-        self.first + self.frames.len() as u64
-    }
-
-    /// The frames from this chunk on, and the same as slices.
-    pub(crate) fn from(&self, next: Seq) -> (&[Bytes], &[IoSlice<'a>]) {
-        let skip = usize::try_from(next - self.first).unwrap_or(usize::MAX).min(self.frames.len());
-        let frames = &self.frames[skip..];
-        (frames, &self.slices[skip..skip + frames.len()])
-    }
-
-    fn offer(&self, follower: &Follower, sent: &mut Sent) {
-        let offered = follower.offer(self);
-        sent.chunks += offered.sent.chunks;
-        sent.bytes += offered.sent.bytes;
-        if offered.is_left {
-            follower.wake();
-        }
-    }
-
-    fn offer_to(self, sent: &mut Sent) -> impl FnMut(&Follower) {
-        move |follower| self.offer(follower, sent)
     }
 }

@@ -14,9 +14,10 @@ use relay_proto::Epoch;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use crate::batch::Sent;
 use crate::budget::CacheBudget;
 use crate::chunk::Chunk;
-use crate::fanout::{CrewTasks, Fanout, Sent};
+use crate::fanout::{CrewTasks, Fanout};
 use crate::fmp4::Derived;
 use crate::gop::{Limits, Ring, Seq};
 use crate::metrics::Metrics;

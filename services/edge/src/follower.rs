@@ -7,21 +7,21 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Two parties move the cursor, one at a time: the publisher's fan-out ([`Follower::offer`]) while the receiver is
-//! caught up, and the receiver's own task ([`Follower::pump`]) while it is not.
+//! Two parties move the cursor, one at a time: the fan-out ([`Outlet::offer`]) while the receiver is caught up, and the
+//! receiver's own task ([`Follower::pump`]) while it is not.
 
-use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use relay_proto::websocket::OpCode;
 
+use crate::batch::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX, Sent};
 use crate::chunk::{Chunk, message};
-use crate::fanout::{Batch, Seat, Sent};
+use crate::fanout::Seat;
 use crate::feed::{End, Feed};
 use crate::gop::{FIRST_GENERATION, JoinPoint, Read, Seq};
-use crate::outlet::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX, Flow, Outlet, frame};
+use crate::outlet::{Flow, Outlet, frame};
 
 /// Where a receiver starts in a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +48,12 @@ pub(crate) trait Announce {
     fn init_after_skip(&self) -> bool;
 }
 
-/// One receiver's place in a feed.
+/// One receiver's place in a feed, held by the receiver's task. Dropping it leaves the feed.
 #[derive(Debug)]
 pub(crate) struct Follower {
     outlet: Arc<Outlet>,
     feed: Arc<Feed>,
-    cursor: Mutex<Cursor>,
     seat: Seat,
-}
-
-#[derive(Debug)]
-struct Cursor {
     place: Place,
     /// Number of the init that the receiver has.
     generation: Option<u32>,
@@ -70,38 +65,15 @@ struct Cursor {
 enum Place {
     /// Waits for a join point at or after this chunk.
     Joining { from: Seq, oldest: bool },
-    /// This chunk is next, and the receiver's task fetches it.
-    Behind(Seq),
-    /// This chunk is next, and the publisher brings it.
-    CaughtUp(Seq),
+    /// This chunk is next, unless the fan-out has moved on: then the outlet knows.
+    At(Seq),
 }
 
-/// What became of chunks that were offered.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Offered {
-    pub(crate) sent: Sent,
-    /// The receiver's task has to go on.
-    pub(crate) is_left: bool,
-}
-
-/// A follower for as long as its receiver wants: dropping it leaves the feed.
-#[derive(Debug)]
-pub(crate) struct Following(Arc<Follower>);
-
-impl Deref for Following {
-    type Target = Follower;
-
-    fn deref(&self) -> &Follower {
-        &self.0
-    }
-}
-
-impl Drop for Following {
+impl Drop for Follower {
     fn drop(&mut self) {
-        self.0.feed.fanout.detach(&self.0);
-        if self.0.is_joining() {
-            self.0.feed.fanout.joining().fetch_sub(1, Ordering::AcqRel);
-        }
+        self.feed.fanout.detach(&self.seat);
+        self.outlet.take_over();
+        self.count_joining(-1);
     }
 }
 
@@ -127,12 +99,12 @@ impl Follower {
         outlet: &Arc<Outlet>,
         start: StartAt,
         announce: &impl Announce,
-    ) -> Following {
+    ) -> Self {
         let mut init_now = Bytes::new();
         let (place, generation) = {
             let ring = feed.ring();
             match start {
-                StartAt::Beginning if ring.first() == 0 => (Place::Behind(0), Some(FIRST_GENERATION)),
+                StartAt::Beginning if ring.first() == 0 => (Place::At(0), Some(FIRST_GENERATION)),
                 StartAt::FirstJoin => (Place::Joining { from: 0, oldest: true }, None),
                 StartAt::Beginning | StartAt::NewestJoin => (Place::Joining { from: 0, oldest: false }, None),
                 StartAt::NextJoin => (Place::Joining { from: ring.end(), oldest: false }, None),
@@ -145,64 +117,34 @@ impl Follower {
             }
         };
         outlet.queue(message(&[init_now]));
-        if matches!(place, Place::Behind(_))
+        if matches!(place, Place::At(_))
             && let Some(text) = announce.start(feed)
         {
             outlet.queue([frame(OpCode::Text, text.as_bytes())]);
         }
-        if matches!(place, Place::Joining { .. }) {
-            feed.fanout.joining().fetch_add(1, Ordering::AcqRel);
-        }
-        let follower = Arc::new(Self {
+        let follower = Self {
+            seat: feed.fanout.attach(outlet),
             outlet: Arc::clone(outlet),
             feed: Arc::clone(feed),
-            cursor: Mutex::new(Cursor { place, generation, started: false, skips: 0 }),
-            seat: Seat::none(),
-        });
-        feed.fanout.attach(&follower);
-        Following(follower)
-    }
-
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.seat
-    }
-
-    pub(crate) fn wake(&self) {
-        self.outlet.wake();
-    }
-
-    pub(crate) fn is_joining(&self) -> bool {
-        matches!(self.lock().place, Place::Joining { .. })
+            place,
+            generation,
+            started: false,
+            skips: 0,
+        };
+        follower.count_joining(1);
+        follower
     }
 
     /// How often the receiver fell so far behind that chunks were left out.
     pub(crate) fn skips(&self) -> u32 {
-        self.lock().skips
-    }
-
-    /// The fan-out brings chunks.
-    pub(crate) fn offer(&self, batch: &Batch<'_>) -> Offered {
-        let mut cursor = self.lock();
-        let Place::CaughtUp(next) = cursor.place else { return Offered::default() };
-        if next >= batch.end() {
-            // Fetched by the receiver's task between the append and this pass.
-            return Offered::default();
-        }
-        if next < batch.first() {
-            cursor.place = Place::Behind(next);
-            return Offered { is_left: true, ..Offered::default() };
-        }
-        let (frames, slices) = batch.from(next);
-        let (flow, accepted) = self.outlet.offer(frames, slices);
-        let is_left = flow != Flow::Clear;
-        let next = next + accepted as u64;
-        cursor.place = if is_left { Place::Behind(next) } else { Place::CaughtUp(next) };
-        Offered { sent: Sent::of(&frames[..accepted]), is_left }
+        self.skips
     }
 
     /// The receiver's task catches up as far as the socket takes it.
-    pub(crate) fn pump(&self, batch: &mut Vec<Bytes>, announce: &impl Announce) -> Pumped {
-        let mut cursor = self.lock();
+    pub(crate) fn pump(&mut self, batch: &mut Vec<Bytes>, announce: &impl Announce) -> Pumped {
+        if let Some(due) = self.outlet.take_over() {
+            self.place = Place::At(due);
+        }
         match self.outlet.flush() {
             Flow::Clear => {}
             Flow::Blocked => return Pumped::Blocked,
@@ -210,46 +152,46 @@ impl Follower {
         }
         // Asked before the ring: what is appended before the end is then seen below.
         let ended = self.feed.ended();
-        if let Place::Joining { from, oldest } = cursor.place {
-            let ring = self.feed.ring();
-            let join = if oldest { ring.join_first() } else { ring.join_from(from) };
-            let first = join.as_ref().and_then(|join| ring.get(join.seq)).cloned();
-            drop(ring);
-            let Some(join) = join else {
-                self.outlet.nothing_due();
-                return ended.map_or(Pumped::Waiting, Pumped::Drained);
-            };
-            self.start(&mut cursor, join, first.as_ref(), announce);
-        }
-        let (Place::Behind(next) | Place::CaughtUp(next)) = cursor.place else {
-            return Pumped::More;
+        let next = match self.place {
+            Place::At(next) => next,
+            Place::Joining { from, oldest } => {
+                let ring = self.feed.ring();
+                let join = if oldest { ring.join_first() } else { ring.join_from(from) };
+                let first = join.as_ref().and_then(|join| ring.get(join.seq)).cloned();
+                drop(ring);
+                let Some(join) = join else {
+                    self.outlet.nothing_due();
+                    return ended.map_or(Pumped::Waiting, Pumped::Drained);
+                };
+                self.start(join, first.as_ref(), announce);
+                return Pumped::More;
+            }
         };
         batch.clear();
         let read = self.feed.ring().read(next, BATCH_FRAMES_MAX, BATCH_BYTES_MAX, batch);
         match read {
-            Read::CaughtUp => match self.outlet.flush() {
-                Flow::Clear => {
-                    self.outlet.nothing_due();
-                    // Still under the cursor's lock: a chunk appended since then is offered, or brings us back here.
-                    cursor.place = Place::CaughtUp(next);
-                    ended.map_or(Pumped::Waiting, Pumped::Drained)
+            Read::CaughtUp => {
+                self.outlet.nothing_due();
+                self.outlet.caught_up(next);
+                // What was appended since then may have passed this receiver by.
+                if self.feed.ring().end() > next {
+                    return Pumped::More;
                 }
-                Flow::Blocked => Pumped::Blocked,
-                Flow::Over => Pumped::Over,
-            },
+                ended.map_or(Pumped::Waiting, Pumped::Drained)
+            }
             Read::FellOut => {
-                cursor.skips += 1;
+                self.skips += 1;
                 if let Some(text) = announce.skip() {
                     self.outlet.text(&text);
                 }
                 let from = self.feed.ring().skip_from(next);
-                self.move_to(&mut cursor, Place::Joining { from, oldest: false });
+                self.move_to(Place::Joining { from, oldest: false });
                 Pumped::More
             }
             Read::Chunks(_) => {
-                cursor.started = true;
+                self.started = true;
                 let (flow, accepted) = self.outlet.send(batch);
-                cursor.place = Place::Behind(next + accepted as u64);
+                self.place = Place::At(next + accepted as u64);
                 self.feed.count_sent(Sent::of(&batch[..accepted]));
                 match flow {
                     Flow::Clear => Pumped::More,
@@ -261,11 +203,11 @@ impl Follower {
     }
 
     /// Sends what stands before the first byte at a join point, and places the cursor after it.
-    fn start(&self, cursor: &mut Cursor, join: JoinPoint, first: Option<&Chunk>, announce: &impl Announce) {
-        let wants_init_again = cursor.started && announce.init_after_skip();
-        let has_init = cursor.generation == Some(join.generation) && !wants_init_again;
+    fn start(&mut self, join: JoinPoint, first: Option<&Chunk>, announce: &impl Announce) {
+        let wants_init_again = self.started && announce.init_after_skip();
+        let has_init = self.generation == Some(join.generation) && !wants_init_again;
         let mut frames = Vec::new();
-        if !cursor.started
+        if !self.started
             && let Some(text) = announce.start(&self.feed)
         {
             frames.push(frame(OpCode::Text, text.as_bytes()));
@@ -279,21 +221,22 @@ impl Follower {
             frames.extend(message(&[tail]));
             next += 1;
         }
-        cursor.generation = Some(join.generation);
-        cursor.started = true;
-        self.move_to(cursor, Place::Behind(next));
+        self.generation = Some(join.generation);
+        self.started = true;
+        self.move_to(Place::At(next));
         self.outlet.queue(frames);
     }
 
-    fn move_to(&self, cursor: &mut Cursor, place: Place) {
-        let joining = |place| usize::from(matches!(place, Place::Joining { .. }));
-        let counter = self.feed.fanout.joining();
-        counter.fetch_add(joining(place), Ordering::AcqRel);
-        counter.fetch_sub(joining(cursor.place), Ordering::AcqRel);
-        cursor.place = place;
+    fn move_to(&mut self, place: Place) {
+        self.count_joining(-1);
+        self.place = place;
+        self.count_joining(1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Cursor> {
-        self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts this receiver in or out, if it waits for a join point.
+    fn count_joining(&self, by: isize) {
+        if matches!(self.place, Place::Joining { .. }) {
+            self.feed.fanout.joining().fetch_add(by, Ordering::AcqRel);
+        }
     }
 }

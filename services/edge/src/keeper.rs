@@ -1,5 +1,6 @@
 //! What the roles of a session share: both halves of its socket, and the deadlines of the protocol.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,18 @@ impl From<Close> for Ended {
     }
 }
 
+impl Ended {
+    /// What came from the client ends the session, or does not.
+    pub(crate) fn by(received: &Received) -> Option<Self> {
+        match received {
+            Received::Binary(_) | Received::Heartbeat | Received::Text | Received::Sign => None,
+            Received::Closed(_) => Some(Close::ClientClosed.into()),
+            Received::Lost => Some(Self::ConnectionLost),
+            Received::Invalid(close) => Some((*close).into()),
+        }
+    }
+}
+
 /// What the roles share: both halves of the socket and the deadlines of the protocol.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -42,17 +55,16 @@ pub(crate) struct Session {
 impl Session {
     /// Waits while there is nothing to do but to stay alive. Safe to cancel.
     pub(crate) async fn idle(&mut self) -> Ended {
-        self.keeper.flush();
+        let mut kept = pin!(self.keeper.keep());
         loop {
             tokio::select! {
                 biased;
-                ended = self.keeper.upkeep() => return ended,
+                ended = &mut kept => return ended,
                 received = self.inbound.next() => {
-                    if let Some(ended) = self.keeper.take(&received) {
+                    if let Some(ended) = Ended::by(&received) {
                         return ended;
                     }
                 }
-                () = self.outlet.woken() => self.keeper.flush(),
             }
         }
     }
@@ -98,19 +110,22 @@ impl Keeper {
         }
     }
 
-    /// Something came from the client. Tells whether it ends the session.
-    pub(crate) fn take(&self, received: &Received) -> Option<Ended> {
-        match received {
-            Received::Binary(_) | Received::Heartbeat | Received::Text | Received::Sign => None,
-            Received::Closed(_) => Some(Close::ClientClosed.into()),
-            Received::Lost => Some(Ended::ConnectionLost),
-            Received::Invalid(close) => Some((*close).into()),
-        }
-    }
-
     /// Sends what is pending; [`Keeper::upkeep`] sends the rest when the socket takes it.
     pub(crate) fn flush(&mut self) {
         self.blocked = self.outlet.flush() == Flow::Blocked;
+    }
+
+    /// Keeps a session alive that sends nothing of its own accord; returns when it must end. Safe to cancel.
+    pub(crate) async fn keep(&mut self) -> Ended {
+        self.flush();
+        let outlet = Arc::clone(&self.outlet);
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.upkeep() => return ended,
+                () = outlet.woken() => self.flush(),
+            }
+        }
     }
 
     /// Keeps the session alive; returns when it must end. Safe to cancel.

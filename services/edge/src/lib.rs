@@ -7,6 +7,7 @@
 
 mod answer;
 mod auth;
+mod batch;
 mod budget;
 mod channel;
 mod channels;

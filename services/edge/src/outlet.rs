@@ -23,13 +23,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::batch::{BATCH_FRAMES_MAX, Batch, Sent};
+use crate::gop::Seq;
 use crate::heard::Heard;
-
-/// Most chunks in one vectored write; Linux takes 1024 pieces, a few dozen already hide the system call.
-pub(crate) const BATCH_FRAMES_MAX: usize = 64;
-
-/// Bytes that are written to one socket before the next gets its turn.
-pub(crate) const BATCH_BYTES_MAX: usize = 512 << 10;
 
 /// Control frames that may wait for a blocked socket. A client that pings faster than it reads loses pongs, nothing else.
 const CONTROL_BYTES_MAX: usize = 16 << 10;
@@ -44,17 +40,26 @@ pub(crate) struct Outlet {
     heard: Heard,
 }
 
+/// Small, and all in one piece: the fan-out goes from one to the next, and each is a visit to cold memory.
 #[derive(Debug, Default)]
 struct Out {
-    /// Accepted and not yet taken by the socket, in order; the first may be the rest of a frame.
-    pending: VecDeque<Bytes>,
-    pending_bytes: usize,
+    /// While the receiver is caught up with its feed: the chunk that the fan-out brings next.
+    due: Option<Seq>,
+    pending: Option<Box<Pending>>,
     state: State,
     /// Since when the socket has taken nothing although something was due.
     blocked_since: Option<Instant>,
-    /// Since when something is pending: a socket that takes a byte now and then is not blocked, and pins what is pending.
-    pending_since: Option<Instant>,
     sent_bytes: u64,
+}
+
+/// Accepted and not yet taken by the socket. Never empty.
+#[derive(Debug)]
+struct Pending {
+    /// In order; the first may be the rest of a frame.
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    /// A socket that takes a byte now and then is not blocked, and pins what is pending.
+    since: Instant,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -77,33 +82,63 @@ pub(crate) enum Flow {
     Over,
 }
 
+/// What became of chunks that were offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// So much was due, and the socket took it.
+    Sent(Sent),
+    /// The receiver is not caught up any more: its task has to go on after this.
+    Left(Sent),
+}
+
 impl Outlet {
     pub(crate) fn new(stream: OwnedWriteHalf) -> Self {
         Self { stream, out: Mutex::default(), wake: Notify::new(), heard: Heard::new() }
     }
 
-    /// Tries to send ready frames, which are given as slices too, in one write, unless something is pending. Tells how
-    /// many were accepted: taken whole, or in part with the rest pending.
-    pub(crate) fn offer(&self, frames: &[Bytes], slices: &[IoSlice<'_>]) -> (Flow, usize) {
+    /// The receiver has everything up to this chunk: from now on the fan-out brings what follows.
+    pub(crate) fn caught_up(&self, next: Seq) {
+        self.lock().due = Some(next);
+    }
+
+    /// From now on the fan-out passes this receiver by. Tells which chunk is due, if it was caught up.
+    pub(crate) fn take_over(&self) -> Option<Seq> {
+        self.lock().due.take()
+    }
+
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.lock().due.is_some()
+    }
+
+    /// The fan-out brings chunks: whoever is caught up gets in one write what is due.
+    pub(crate) fn offer(&self, batch: &Batch<'_>) -> Offered {
         let mut out = self.lock();
-        if out.state != State::Open {
-            return (Flow::Over, 0);
+        // What the receiver's task has fetched between the append and this pass is not due.
+        let Some(due) = out.due.filter(|due| *due < batch.end()) else {
+            return Offered::Sent(Sent::default());
+        };
+        if due < batch.first() || out.state != State::Open || out.pending.is_some() {
+            return Offered::Left(Sent::default());
         }
-        if !out.pending.is_empty() {
-            return (Flow::Blocked, 0);
-        }
+        let (frames, slices) = batch.from(due);
         // The kernel looks at one piece faster than at a list of one.
         let taken = match frames {
             [frame] => self.stream.try_write(frame),
             _ => self.stream.try_write_vectored(slices),
         };
-        match taken {
-            Ok(taken) => {
-                let accepted = out.accept(frames, taken);
-                let is_clear = accepted == frames.len() && out.pending.is_empty();
-                (if is_clear { Flow::Clear } else { Flow::Blocked }, accepted)
+        let accepted = match taken {
+            Ok(taken) => out.accept(frames, taken),
+            Err(error) => {
+                out.refused(&error);
+                0
             }
-            Err(error) => (out.refused(&error), 0),
+        };
+        out.due = Some(due + accepted as u64);
+        let sent = Sent::of(&frames[..accepted]);
+        if accepted == frames.len() && out.pending.is_none() {
+            Offered::Sent(sent)
+        } else {
+            Offered::Left(sent)
         }
     }
 
@@ -182,7 +217,7 @@ impl Outlet {
     pub(crate) async fn flushed(&self) {
         loop {
             self.flush();
-            if self.lock().pending.is_empty() {
+            if self.lock().pending.is_none() {
                 return;
             }
             self.writable().await;
@@ -192,7 +227,7 @@ impl Outlet {
     /// Nothing is due any more: what the socket would not take was left out.
     pub(crate) fn nothing_due(&self) {
         let mut out = self.lock();
-        if out.pending.is_empty() {
+        if out.pending.is_none() {
             out.blocked_since = None;
         }
     }
@@ -202,7 +237,7 @@ impl Outlet {
     pub(crate) fn too_slow_at(&self, write_timeout: Duration, pending_timeout: Duration) -> Option<Instant> {
         let out = self.lock();
         let blocked = out.blocked_since.map(|since| since + write_timeout);
-        let pending = out.pending_since.map(|since| since + pending_timeout);
+        let pending = out.pending.as_ref().map(|pending| pending.since + pending_timeout);
         blocked.into_iter().chain(pending).min()
     }
 
@@ -242,7 +277,8 @@ impl Outlet {
     /// Sends a small frame of its own, or drops it when too much is waiting already.
     pub(crate) fn control(&self, frame: &Bytes) {
         let mut out = self.lock();
-        if out.state != State::Open || out.pending_bytes > CONTROL_BYTES_MAX && out.pending.len() > 1 {
+        let is_too_much = |pending: &Pending| pending.bytes > CONTROL_BYTES_MAX && pending.frames.len() > 1;
+        if out.state != State::Open || out.pending.as_deref().is_some_and(is_too_much) {
             return;
         }
         out.push(frame.clone());
@@ -255,20 +291,23 @@ impl Outlet {
         if out.state == State::Failed {
             return Flow::Over;
         }
-        while let Some(front) = out.pending.front_mut() {
+        while let Some(pending) = &mut out.pending {
+            let Some(front) = pending.frames.front_mut() else { break };
             match self.stream.try_write(front) {
                 Ok(taken) => {
                     front.advance(taken);
                     if front.is_empty() {
-                        out.pending.pop_front();
+                        pending.frames.pop_front();
                     }
-                    out.pending_bytes -= taken;
+                    pending.bytes -= taken;
+                    if pending.frames.is_empty() {
+                        out.pending = None;
+                    }
                     out.progress(taken);
                 }
                 Err(error) => return out.refused(&error),
             }
         }
-        out.pending_since = None;
         if out.state == State::Open { Flow::Clear } else { Flow::Over }
     }
 
@@ -279,9 +318,10 @@ impl Outlet {
 
 impl Out {
     fn push(&mut self, frame: Bytes) {
-        self.pending_since.get_or_insert_with(Instant::now);
-        self.pending_bytes += frame.len();
-        self.pending.push_back(frame);
+        let empty = || Box::new(Pending { frames: VecDeque::new(), bytes: 0, since: Instant::now() });
+        let pending = self.pending.get_or_insert_with(empty);
+        pending.bytes += frame.len();
+        pending.frames.push_back(frame);
     }
 
     /// The socket took this many bytes of these frames. The rest of one that it took in part is pending. Tells how many
@@ -314,9 +354,7 @@ impl Out {
             Flow::Blocked
         } else {
             self.state = State::Failed;
-            self.pending.clear();
-            self.pending_bytes = 0;
-            self.pending_since = None;
+            self.pending = None;
             Flow::Over
         }
     }

@@ -1,5 +1,6 @@
 //! A publisher's session: messages in, chunks out. It never waits for a receiver.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use relay_proto::websocket::Close;
 use tokio::time::sleep;
 use tracing::info;
 
+use crate::batch::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
 use crate::channel::{Channel, Claim, Claimant, Publication};
+use crate::feed::Feed;
 use crate::inbound::{Farewell, Received};
 use crate::incumbent::Incumbent;
 use crate::keeper::{Ended, Session};
-use crate::outlet::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
+use crate::socket::Inbound;
 
 /// Runs a publisher's session to its end.
 pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
@@ -42,14 +45,14 @@ async fn claim(
         unresponsive: None,
     };
     match channel.claim(&claimant) {
-        Claim::Granted(publication) => Some(publication),
+        Claim::Granted(publication) => Some(*publication),
         Claim::Busy => None,
         Claim::Challenge(other, epoch) => {
             let answers = other.answers(config.challenge_timeout).await;
             claimant.unresponsive = (!answers).then_some(epoch);
             // Asked again in any case: what was heard may have been its farewell.
             match channel.claim(&claimant) {
-                Claim::Granted(publication) => Some(publication),
+                Claim::Granted(publication) => Some(*publication),
                 // It lives, or somebody newer came meanwhile.
                 Claim::Busy | Claim::Challenge(..) => None,
             }
@@ -58,38 +61,34 @@ async fn claim(
 }
 
 async fn publish(session: &mut Session, mut publication: Publication, incumbent: &Incumbent) -> Ended {
+    let Session { node, inbound, keeper, .. } = session;
     let mut replaced = pin!(incumbent.replaced());
-    let media_timeout = session.node.config.publisher_media_timeout;
+    let mut stalled = pin!(stalled(publication.feed(), node.config.publisher_media_timeout));
+    let mut kept = pin!(keeper.keep());
     loop {
-        let until_stalled = media_timeout
-            .map(|timeout| timeout.saturating_sub(Duration::from_millis(publication.silent_ms())));
-        tokio::select! {
+        // All but the chunks are rare: whoever has one to take asks for nothing else. The reading half lets the others
+        // have their turn when there is no end to them.
+        let received = tokio::select! {
             biased;
+            received = inbound.next() => received,
             () = &mut replaced => return Close::Replaced.into(),
-            ended = session.keeper.upkeep() => return ended,
-            received = session.inbound.next() => {
-                let gathered = gather(session, &mut publication, received);
-                publication.deliver();
-                if let Err(last) = gathered {
-                    if last == Received::Closed(Farewell::Done) {
-                        publication.finish();
-                    }
-                    return session.keeper.take(&last).unwrap_or(Close::UnexpectedText.into());
-                }
+            ended = &mut kept => return ended,
+            () = &mut stalled => return Close::Stalled.into(),
+        };
+        let gathered = gather(inbound, &mut publication, received);
+        publication.deliver();
+        if let Err(last) = gathered {
+            if last == Received::Closed(Farewell::Done) {
+                publication.finish();
             }
-            () = session.outlet.woken() => session.keeper.flush(),
-            () = sleep(until_stalled.unwrap_or_default()), if until_stalled.is_some() => {
-                if media_timeout.is_some_and(|timeout| u128::from(publication.silent_ms()) >= timeout.as_millis()) {
-                    return Close::Stalled.into();
-                }
-            }
+            return Ended::by(&last).unwrap_or(Close::UnexpectedText.into());
         }
     }
 }
 
 /// Keeps what came, and every chunk that is there already: a node that is behind sends them together, and one that is
 /// not finds nothing more. The error is what ends the session.
-fn gather(session: &mut Session, publication: &mut Publication, received: Received) -> Result<(), Received> {
+fn gather(inbound: &mut Inbound, publication: &mut Publication, received: Received) -> Result<(), Received> {
     let mut received = received;
     let mut chunks = 0;
     let mut bytes = 0;
@@ -106,9 +105,21 @@ fn gather(session: &mut Session, publication: &mut Publication, received: Receiv
         if chunks == BATCH_FRAMES_MAX || bytes >= BATCH_BYTES_MAX {
             return Ok(());
         }
-        match session.inbound.try_next() {
+        match inbound.try_next() {
             Some(next) => received = next,
             None => return Ok(()),
         }
+    }
+}
+
+/// Waits until no chunk has come for `timeout`; for ever without one.
+async fn stalled(feed: Arc<Feed>, timeout: Option<Duration>) {
+    let Some(timeout) = timeout else { return pending().await };
+    loop {
+        let left = timeout.saturating_sub(Duration::from_millis(feed.silent_ms()));
+        if left.is_zero() {
+            return;
+        }
+        sleep(left).await;
     }
 }

@@ -176,7 +176,7 @@ impl Receiver<'_> {
             }
         }
         let mut to_clear = std::mem::take(&mut self.clear_cache).then(|| origin.cached());
-        let following = Follower::attach(feed, &session.outlet, start, &self.notices);
+        let mut following = Follower::attach(feed, &session.outlet, start, &self.notices);
         let mut skips = Skips::default();
         let mut blocked = false;
         let mut more = true;
@@ -217,7 +217,7 @@ impl Receiver<'_> {
                 biased;
                 ended = session.keeper.upkeep() => return Err(ended),
                 received = session.inbound.next() => {
-                    if let Some(ended) = session.keeper.take(&received) {
+                    if let Some(ended) = Ended::by(&received) {
                         return Err(ended);
                     }
                 }
@@ -242,7 +242,7 @@ impl Receiver<'_> {
         tokio::select! {
             biased;
             ended = session.keeper.upkeep() => Err(ended),
-            received = session.inbound.next() => match session.keeper.take(&received) {
+            received = session.inbound.next() => match Ended::by(&received) {
                 Some(ended) => Err(ended),
                 None => Ok(false),
             },

@@ -96,7 +96,10 @@ async fn a_crowd_gets_the_end_of_a_publication_and_its_close() {
     }
     publisher.close().await;
     for (chunks, _, close) in crowd.join_all().await {
-        assert_eq!(chunks.iter().map(|chunk| number(chunk)).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert_eq!(
+            chunks.iter().map(|chunk| number(chunk)).collect::<Vec<_>>(),
+            (0..100).collect::<Vec<_>>()
+        );
         assert_eq!(close, Some((1000, "publisher_ended".to_owned())));
     }
 }
