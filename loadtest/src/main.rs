@@ -1,0 +1,3 @@
+//! Loads relays and measures them.
+
+fn main() {}
