@@ -6,7 +6,7 @@ use relay_proto::websocket::{FRAME_HEADER_BYTES_MAX, FrameHeader, OpCode};
 
 use crate::mask::Mask;
 
-/// What the allocator and the ring add to a chunk, about.
+/// What surrounds a chunk in the ring and in its counters of who holds it, about.
 pub(crate) const OVERHEAD_BYTES: usize = 128;
 
 /// Memory that is taken for a payload before any of it has come: most key frames fit. From there on, no more than has
@@ -44,7 +44,7 @@ impl Chunk {
 
     /// What the chunk costs in memory: a stream of tiny chunks is mostly what surrounds them.
     pub(crate) fn cost(&self) -> usize {
-        self.frame.len() + OVERHEAD_BYTES
+        allocated(self.frame.len()) + OVERHEAD_BYTES
     }
 
     /// The payload without its first `skipped` bytes, shared; `None` when nothing would be left.
@@ -52,6 +52,12 @@ impl Chunk {
         let from = self.header_len.saturating_add(skipped);
         (from < self.frame.len()).then(|| self.frame.slice(from..))
     }
+}
+
+/// What an allocation takes: allocators have four sizes from one power of two to the next, and none below 16 bytes apart.
+const fn allocated(len: usize) -> usize {
+    let step = len.next_power_of_two() / 8;
+    len.next_multiple_of(if step > 16 { step } else { 16 })
 }
 
 /// A chunk that is on its way in: the payload is put where it stays.
@@ -206,6 +212,14 @@ mod tests {
             });
         }
         assert!(draft.finish().payload().iter().all(|byte| *byte == 2), "unmasked");
+    }
+
+    #[test]
+    fn what_an_allocation_takes_is_a_size_of_the_allocator() {
+        for (len, size) in [(1, 16), (16, 16), (17, 32), (128, 128), (129, 160), (8192, 8192), (8204, 10_240)]
+        {
+            assert_eq!(allocated(len), size);
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! A publisher's session: messages in, chunks out. It never waits for a receiver.
 
 use std::future::pending;
-use std::pin::pin;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use relay_proto::StreamKey;
 use relay_proto::websocket::Close;
 use tokio::time::sleep;
@@ -62,18 +64,23 @@ async fn claim(
 
 async fn publish(session: &mut Session, mut publication: Publication, incumbent: &Incumbent) -> Ended {
     let Session { node, inbound, keeper, .. } = session;
-    let mut replaced = pin!(incumbent.replaced());
-    let mut stalled = pin!(stalled(publication.feed(), node.config.publisher_media_timeout));
-    let mut kept = pin!(keeper.keep());
+    let stalled = stalled(publication.feed(), node.config.publisher_media_timeout);
+    let otherwise = async {
+        tokio::select! {
+            biased;
+            () = incumbent.replaced() => Close::Replaced.into(),
+            ended = keeper.keep() => ended,
+            () = stalled => Close::Stalled.into(),
+        }
+    };
+    // Looked at only when something of it has news, and not with every chunk.
+    let mut otherwise: FuturesUnordered<_> = iter::once(otherwise).collect();
     loop {
-        // All but the chunks are rare: whoever has one to take asks for nothing else. The reading half lets the others
-        // have their turn when there is no end to them.
+        // The reading half lets the other have its turn when there is no end to the chunks.
         let received = tokio::select! {
             biased;
             received = inbound.next() => received,
-            () = &mut replaced => return Close::Replaced.into(),
-            ended = &mut kept => return ended,
-            () = &mut stalled => return Close::Stalled.into(),
+            Some(ended) = otherwise.next() => return ended,
         };
         let gathered = gather(inbound, &mut publication, received);
         publication.deliver();

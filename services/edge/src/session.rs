@@ -11,14 +11,11 @@ use tracing::info;
 use crate::keeper::{Ended, Keeper, Session};
 use crate::metrics::Counted;
 use crate::node::Node;
-use crate::socket::{self, InboundLimits};
+use crate::socket::{self, InboundLimits, Traffic};
 use crate::{probe, publisher, receiver};
 
 /// Largest message from a client that has nothing to send but heartbeats.
 const IDLE_MESSAGE_BYTES_MAX: usize = 4 << 10;
-
-/// A publisher's: a chunk of a common size in one read.
-const PUBLISHER_READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// A connection whose websocket handshake is done.
 #[derive(Debug)]
@@ -64,15 +61,12 @@ pub(crate) fn open(node: &Arc<Node>, accepted: Accepted) -> Opened {
         Err(refused) => refused.kind,
     };
     let limits = match kind {
-        Kind::Publish => InboundLimits {
-            message_bytes_max: node.config.chunk_bytes_max,
-            read_buffer_bytes: PUBLISHER_READ_BUFFER_BYTES,
-        },
-        Kind::Receive | Kind::ReceiveClearCache | Kind::Probe => InboundLimits {
-            message_bytes_max: IDLE_MESSAGE_BYTES_MAX,
-            // Held by every receiver all the time, who have next to nothing to say.
-            read_buffer_bytes: 0,
-        },
+        Kind::Publish => {
+            InboundLimits { message_bytes_max: node.config.chunk_bytes_max, traffic: Traffic::Chunks }
+        }
+        Kind::Receive | Kind::ReceiveClearCache | Kind::Probe => {
+            InboundLimits { message_bytes_max: IDLE_MESSAGE_BYTES_MAX, traffic: Traffic::SignsOfLife }
+        }
     };
     let (inbound, outlet) = socket::split(stream, read_ahead, &limits);
     let keeper = Keeper::new(node, kind, Arc::clone(&outlet));

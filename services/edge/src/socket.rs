@@ -17,16 +17,26 @@ use tokio::task::consume_budget;
 use crate::inbound::{Decoder, Received};
 use crate::outlet::Outlet;
 
-/// What is read at once where no buffer is held: many heartbeats and pongs.
-const STACK_BYTES: usize = 1 << 10;
+/// Read at once from a publisher: a chunk of a common size, or many small ones.
+const CHUNKS_READ_BYTES: usize = 64 << 10;
+
+/// Read at once from everyone else: many heartbeats and pongs.
+const SIGNS_READ_BYTES: usize = 1 << 10;
 
 /// What is read from a client.
 #[derive(Debug)]
 pub(crate) struct InboundLimits {
     /// Largest message, whole or in fragments.
     pub(crate) message_bytes_max: usize,
-    /// Memory that a session holds for reading even when nothing comes. With none, what comes is read to the stack.
-    pub(crate) read_buffer_bytes: usize,
+    pub(crate) traffic: Traffic,
+}
+
+/// What a client mostly sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    Chunks,
+    /// Heartbeats and pongs.
+    SignsOfLife,
 }
 
 /// The reading half: frames in, messages out. Answers pings through the outlet.
@@ -38,7 +48,7 @@ pub(crate) struct Inbound {
     /// Read and, from `ahead_from` on, not decoded.
     ahead: Vec<u8>,
     ahead_from: usize,
-    read_buffer_bytes: usize,
+    traffic: Traffic,
     received_bytes: u64,
 }
 
@@ -56,7 +66,7 @@ pub(crate) fn split(
         outlet: Arc::clone(&outlet),
         ahead: read_ahead,
         ahead_from: 0,
-        read_buffer_bytes: limits.read_buffer_bytes,
+        traffic: limits.traffic,
         received_bytes: 0,
     };
     (inbound, outlet)
@@ -88,7 +98,7 @@ impl Inbound {
         self.ahead = Vec::new();
         poll_fn(|context| {
             loop {
-                let mut rest = [MaybeUninit::uninit(); STACK_BYTES];
+                let mut rest = [MaybeUninit::uninit(); SIGNS_READ_BYTES];
                 let mut rest = ReadBuf::uninit(&mut rest);
                 let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest));
                 if read.is_err() || rest.filled().is_empty() {
@@ -119,28 +129,35 @@ impl Inbound {
     /// not fill its buffer as a sign that the socket is empty: the next does not ask it in vain. Therefore only what would
     /// fill the read buffer goes straight to a chunk.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
-        self.ahead.clear();
+        self.ahead = Vec::new();
         self.ahead_from = 0;
         let stream = &mut self.stream;
-        let missing_min = self.read_buffer_bytes.max(STACK_BYTES);
-        let filled = self.decoder.fill(missing_min, |chunk| poll_read_onto(stream, chunk, context));
+        let filled = self.decoder.fill(CHUNKS_READ_BYTES, |chunk| poll_read_onto(stream, chunk, context));
         if let Some(count) = filled {
             return Poll::Ready(self.count(ready!(count)?).map(|()| None));
         }
-        if self.read_buffer_bytes > 0 {
-            self.ahead.reserve_exact(self.read_buffer_bytes);
-            let mut buffer = (&mut self.ahead).limit(self.read_buffer_bytes);
-            let count = ready!(poll_read_onto(stream, &mut buffer, context))?;
-            return Poll::Ready(self.count(count).map(|()| None));
+        match self.traffic {
+            Traffic::Chunks => self.poll_take::<CHUNKS_READ_BYTES>(context),
+            Traffic::SignsOfLife => self.poll_take::<SIGNS_READ_BYTES>(context),
         }
-        self.ahead = Vec::new();
-        let mut few = [MaybeUninit::uninit(); STACK_BYTES];
-        let mut few = ReadBuf::uninit(&mut few);
-        ready!(Pin::new(stream).poll_read(context, &mut few))?;
-        let mut few = few.filled();
-        self.count(few.len())?;
-        let received = self.decoder.take(&mut few, |pong| self.outlet.control(&pong));
-        self.ahead = few.to_vec();
+    }
+
+    /// Reads to the stack, so that no session holds a buffer: what it is read to is warm, whatever the number of sessions.
+    /// Never inlined, or every poll would make room for the largest buffer.
+    #[inline(never)]
+    fn poll_take<const BYTES: usize>(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Received>>> {
+        let mut buffer = [MaybeUninit::uninit(); BYTES];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let mut input = buffer.filled();
+        self.count(input.len())?;
+        let received = self.decoder.take(&mut input, |pong| self.outlet.control(&pong));
+        if !input.is_empty() {
+            self.ahead = input.to_vec();
+        }
         Poll::Ready(Ok(received))
     }
 
@@ -176,9 +193,8 @@ mod tests {
     use super::*;
     use crate::chunk::Chunk;
 
-    const PUBLISHER: InboundLimits =
-        InboundLimits { message_bytes_max: 4 << 20, read_buffer_bytes: 64 << 10 };
-    const IDLE: InboundLimits = InboundLimits { message_bytes_max: 4 << 10, read_buffer_bytes: 0 };
+    const PUBLISHER: InboundLimits = InboundLimits { message_bytes_max: 4 << 20, traffic: Traffic::Chunks };
+    const IDLE: InboundLimits = InboundLimits { message_bytes_max: 4 << 10, traffic: Traffic::SignsOfLife };
 
     async fn connected(read_ahead: Vec<u8>, limits: &InboundLimits) -> (TcpStream, Inbound) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

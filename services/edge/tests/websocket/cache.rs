@@ -32,8 +32,8 @@ async fn bytes(client: &mut Client, count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_opaque_stream_has_a_tail_that_is_bounded_in_bytes() {
-    // A chunk of 8 bytes costs 138: two more for its header, and 128 for what surrounds it.
-    let node = Node::start(Config { cache_bytes: 3 * 138, ..Config::default() }).await;
+    // A chunk of 8 bytes costs 144: with its header it takes 16, and what surrounds it 128.
+    let node = Node::start(Config { cache_bytes: 3 * 144, ..Config::default() }).await;
     let mut publisher = node.publish("/cam/secret/publish", b"chunk  0").await;
     let chunks: Vec<Vec<u8>> = (1..10).map(|number| format!("chunk  {number}").into_bytes()).collect();
     push(&node, &mut publisher, &chunks).await;
