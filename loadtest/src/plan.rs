@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) slow_bytes: usize,
     /// Receivers that leave, and come back at once, per second.
     pub(crate) churn: f64,
+    /// Whether all leave at once in the end, while somebody else connects again and again.
+    pub(crate) stampede: bool,
     /// Handshakes under way at a time, per thread.
     pub(crate) connects: usize,
     #[serde(serialize_with = "seconds")]
@@ -98,9 +100,9 @@ pub(crate) enum Profile {
     Churn,
     /// 500 healthy receivers beside 10 that read 64 KiB/s of a stream of 240 KiB/s
     Slow,
-    /// 500 healthy receivers beside one that stops reading
+    /// 500 healthy receivers beside one that stops reading, for longer than a server should bear it
     Frozen,
-    /// 10,000 receivers that wait; nobody publishes
+    /// 10,000 receivers that wait, nobody publishes; in the end all leave at once
     Idle,
 }
 
@@ -147,6 +149,7 @@ impl Profile {
             slow: 0,
             slow_bytes: 64 << 10,
             churn: 0.0,
+            stampede: false,
             connects: 100,
             warmup: Duration::from_secs(2),
             duration: Duration::from_secs(10),
@@ -154,7 +157,8 @@ impl Profile {
         };
         match self {
             Self::Event => event,
-            Self::Many => Plan { channels: 200, receivers: 2, ..event },
+            // Warm when as much leaves the server's cache as comes in.
+            Self::Many => Plan { channels: 200, receivers: 2, warmup: Duration::from_secs(11), ..event },
             Self::Cameras => Plan {
                 channels: 50,
                 receivers: 4,
@@ -175,8 +179,10 @@ impl Profile {
             Self::Bulk => Plan { receivers: 500, bytes: 16 << 10, pace: Pace::Window(8), ..event },
             Self::Churn => Plan { churn: 50.0, ..event },
             Self::Slow => Plan { receivers: 500, slow: 10, ..event },
-            Self::Frozen => Plan { receivers: 500, frozen: 1, ..event },
-            Self::Idle => Plan { receivers: 10_000, pace: Pace::Silent, ..event },
+            Self::Frozen => Plan { receivers: 500, frozen: 1, duration: Duration::from_secs(30), ..event },
+            Self::Idle => {
+                Plan { receivers: 10_000, pace: Pace::Silent, stampede: true, connects: 500, ..event }
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Outcome {
     pub(crate) lateness_us: Quantiles,
     /// From the start of a connection to its first message, of those who came while messages flowed.
     pub(crate) first_message_us: Quantiles,
+    /// Handshakes of those who came while all others left at once.
+    pub(crate) stampede_us: Quantiles,
     /// Connections that the server ended, by reason.
     pub(crate) ends: BTreeMap<String, u64>,
     pub(crate) server: Option<Cost>,
@@ -147,6 +149,7 @@ impl Outcome {
             latency_us: (&tally.latency).into(),
             lateness_us: (&tally.lateness).into(),
             first_message_us: (&tally.first_message).into(),
+            stampede_us: (&tally.stampede).into(),
             ends: tally.ends.clone(),
             server,
             generator_cpus: (to.generator.cpu.saturating_sub(from.generator.cpu)).as_secs_f64() / seconds,
@@ -192,6 +195,9 @@ impl Outcome {
         }
         if self.first_message_us.count > 0 {
             row("first message", self.first_message_us.to_string());
+        }
+        if self.stampede_us.count > 0 {
+            row("in a stampede", format!("{} handshakes, {}", self.stampede_us.count, self.stampede_us));
         }
         if let Some(cost) = &self.server {
             let per_message = cost.cpu_us_per_message.map(|us| format!(", {us:.2} µs per message"));

@@ -1,22 +1,30 @@
 //! Conducts one run: connect, warm up, measure, settle, add up.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, atomic::Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
+
+use crate::clock::ns;
 use crate::plan::{Plan, Server};
 use crate::process::{self, Usage};
 use crate::report::{Measured, Outcome, Snapshot};
 use crate::swarm::{Phase, Report, Reports, Shared, Worker};
 use crate::tally::Tally;
+use crate::wire::{self, Answer};
 
 /// How long all connections together may take, beyond which something is stuck.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long messages that are on their way may take after the last was sent, as long as none comes.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long somebody connects again and again while all others leave.
+const STAMPEDE: Duration = Duration::from_secs(1);
 
 /// How often somebody looks at the numbers while a run goes on.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -54,11 +62,43 @@ pub(crate) fn run(
     // Whatever happened, the threads end and are waited for.
     run.shared.enter(Phase::Over);
     let mut tally = Tally::new();
+    if plan.stampede && outcome.is_ok() {
+        handshakes(server, STAMPEDE, &mut tally.stampede)?;
+    }
     for thread in run.threads.drain(..) {
         tally.add(&thread.join().map_err(|_| RunError::Panicked)??);
     }
     let measured = outcome?;
     Ok(Outcome::new(measured, &tally))
+}
+
+/// Connects again and again, for as long as told.
+fn handshakes(server: &Server, lasting: Duration, into: &mut Histogram<u64>) -> Result<(), RunError> {
+    let until = Instant::now() + lasting;
+    let path = Server::path(&server.receive_path, 0);
+    let mut answer = Vec::new();
+    while Instant::now() < until {
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect(server.address)?;
+        stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+        stream.write_all(&wire::request(&server.host, &path))?;
+        answer.clear();
+        loop {
+            let mut some = [0; 1024];
+            let count = stream.read(&mut some)?;
+            answer.extend_from_slice(&some[..count]);
+            match wire::answer(&answer) {
+                Answer::Open(_) => break,
+                Answer::Partial if count > 0 => {}
+                Answer::Partial => {
+                    return Err(RunError::NobodyConnected("closed without an answer".to_owned()));
+                }
+                Answer::Refused(reason) => return Err(RunError::NobodyConnected(reason)),
+            }
+        }
+        into.saturating_record(ns(begun.elapsed()));
+    }
+    Ok(())
 }
 
 struct Run<'a> {

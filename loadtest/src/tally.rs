@@ -74,6 +74,8 @@ pub(crate) struct Tally {
     pub(crate) handshake: Histogram<u64>,
     /// From the start of a connection to its first message, of those who came while messages flowed.
     pub(crate) first_message: Histogram<u64>,
+    /// The same as `handshake`, of those who came while all others left at once.
+    pub(crate) stampede: Histogram<u64>,
     /// Connections that ended although nobody here wanted it, by reason.
     pub(crate) ends: BTreeMap<String, u64>,
 }
@@ -95,6 +97,7 @@ impl Tally {
             lateness: histogram(),
             handshake: histogram(),
             first_message: histogram(),
+            stampede: histogram(),
             ends: BTreeMap::new(),
         }
     }
@@ -130,6 +133,7 @@ impl Tally {
             (&mut self.lateness, &other.lateness),
             (&mut self.handshake, &other.handshake),
             (&mut self.first_message, &other.first_message),
+            (&mut self.stampede, &other.stampede),
         ];
         for (sum, histogram) in histograms {
             sum.add(histogram).expect("histograms of the same bounds");

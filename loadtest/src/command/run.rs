@@ -176,6 +176,7 @@ impl Args {
             slow: self.slow.unwrap_or(profile.slow),
             slow_bytes: self.slow_bytes.unwrap_or(profile.slow_bytes),
             churn: self.churn.unwrap_or(profile.churn),
+            stampede: profile.stampede,
             connects: self.connects.unwrap_or(profile.connects),
             warmup: self.warmup.map_or(profile.warmup, Into::into),
             duration: self.duration.map_or(profile.duration, Into::into),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::compare::server::Server;
-use crate::compare::summary::Summary;
+use crate::compare::summary::{Compared, Summary};
 
 const WIDTH: f64 = 860.0;
 const MARGIN: f64 = 24.0;
@@ -13,7 +13,7 @@ const TITLE_HEIGHT: f64 = 58.0;
 const PANEL_HEAD: f64 = 42.0;
 const BAR_HEIGHT: f64 = 15.0;
 const BAR_STEP: f64 = 23.0;
-const NAME_WIDTH: f64 = 140.0;
+const NAME_WIDTH: f64 = 150.0;
 /// Kept free for the number after the longest bar.
 const VALUE_WIDTH: f64 = 84.0;
 
@@ -26,7 +26,7 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}
 /// Draws every figure. `note` says when and where it was measured.
 pub(crate) fn svg(summary: &Summary, note: &str) -> String {
     let figures = summary.figures();
-    let servers = figures.iter().map(|(.., values)| values.len()).max().unwrap_or_default();
+    let servers = figures.iter().map(|compared| compared.values.len()).max().unwrap_or_default();
     let panel_height = PANEL_HEAD + servers as f64 * BAR_STEP + 18.0;
     let panel_width = (WIDTH - 2.0 * MARGIN - GAP) / COLUMNS as f64;
     let rows = figures.len().div_ceil(COLUMNS);
@@ -37,7 +37,7 @@ pub(crate) fn svg(summary: &Summary, note: &str) -> String {
     );
     text(&mut svg, MARGIN, MARGIN + 14.0, "title", "The same load on one core, one server after the other");
     text(&mut svg, MARGIN, MARGIN + 34.0, "note", note);
-    for (index, (profile, figure, values)) in figures.iter().enumerate() {
+    for (index, Compared { profile, figure, values }) in figures.iter().enumerate() {
         let x = MARGIN + (index % COLUMNS) as f64 * (panel_width + GAP);
         let y = MARGIN + TITLE_HEIGHT + (index / COLUMNS) as f64 * panel_height;
         text(&mut svg, x, y + 12.0, "head", profile.title());

@@ -21,8 +21,10 @@ pub(crate) enum Server {
     Ceiling,
     /// Relaycast, with everything on
     Relaycast,
-    /// nchan, a module of nginx
+    /// nchan, a module of nginx, as it comes: it waits for acknowledgements to send small messages together
     Nchan,
+    /// nchan, with every message sent at once as by all others
+    NchanNodelay,
     /// The package ws of Node.js
     Ws,
     /// µWebSockets, by the package socketify of Python
@@ -84,7 +86,8 @@ impl fmt::Display for Server {
         f.write_str(match self {
             Self::Ceiling => "ceiling",
             Self::Relaycast => "Relaycast",
-            Self::Nchan => "nchan",
+            Self::Nchan => "nchan (as it comes)",
+            Self::NchanNodelay => "nchan (no delay)",
             Self::Ws => "ws (Node.js)",
             Self::Uwebsockets => "µWebSockets (socketify)",
             Self::Naive => "naive tokio",
@@ -93,8 +96,15 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ceiling, Self::Relaycast, Self::Nchan, Self::Ws, Self::Uwebsockets, Self::Naive];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ceiling,
+        Self::Relaycast,
+        Self::Nchan,
+        Self::NchanNodelay,
+        Self::Ws,
+        Self::Uwebsockets,
+        Self::Naive,
+    ];
 
     /// Starts the server on a free port and on these processors, and waits until it listens. `peers` is the folder with
     /// what the others need.
@@ -141,6 +151,7 @@ impl Server {
             ),
             Self::Naive => (beside_this("examples/naive")?, vec![port.to_string()]),
             Self::Nchan => (peers.join("nchan.sh"), vec![port.to_string()]),
+            Self::NchanNodelay => (peers.join("nchan.sh"), vec![port.to_string(), "nodelay".to_owned()]),
             Self::Ws => ("node".into(), vec![peers.join("ws.mjs").display().to_string(), port.to_string()]),
             Self::Uwebsockets => (
                 peers.join(".venv/bin/python"),
@@ -154,7 +165,7 @@ impl Server {
 
     fn paths(self) -> (&'static str, &'static str) {
         match self {
-            Self::Nchan => ("/pub/{channel}", "/sub/{channel}"),
+            Self::Nchan | Self::NchanNodelay => ("/pub/{channel}", "/sub/{channel}"),
             _ => ("/{channel}/load-test/publish", "/{channel}/load-test/receive"),
         }
     }

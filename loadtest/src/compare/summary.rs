@@ -75,6 +75,20 @@ impl Figure {
     }
 }
 
+/// One figure of several servers.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) profile: Profile,
+    pub(crate) figure: Figure,
+    pub(crate) values: Vec<(Server, f64)>,
+}
+
+impl Compared {
+    fn of(&self, wanted: Server) -> Option<f64> {
+        self.values.iter().find(|(server, _)| *server == wanted).map(|(_, value)| *value)
+    }
+}
+
 /// The outcomes of all rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
@@ -92,7 +106,7 @@ impl Summary {
     }
 
     /// Every figure that was measured, with the value of each server.
-    pub(crate) fn figures(&self) -> Vec<(Profile, Figure, Vec<(Server, f64)>)> {
+    pub(crate) fn figures(&self) -> Vec<Compared> {
         let mut figures = Vec::new();
         for (index, profile) in self.profiles.iter().enumerate() {
             for figure in Figure::of(*profile) {
@@ -100,7 +114,7 @@ impl Summary {
                     let outcomes = self.outcomes.get(&(index, server))?;
                     Some((server, median(outcomes.iter().filter_map(|outcome| figure.value(outcome)))?))
                 });
-                figures.push((*profile, *figure, values.collect()));
+                figures.push(Compared { profile: *profile, figure: *figure, values: values.collect() });
             }
         }
         figures
@@ -110,20 +124,19 @@ impl Summary {
     pub(crate) fn table(&self) -> String {
         let figures = self.figures();
         let mut table = String::from("| server |");
-        for (profile, figure, _) in &figures {
+        for Compared { profile, figure, .. } in &figures {
             let _ = write!(table, " {}: {} |", profile.name(), figure.name());
         }
         table += "\n|---|";
         table += &"---|".repeat(figures.len());
         for server in Server::ALL {
-            if !figures.iter().any(|(.., values)| values.iter().any(|(other, _)| *other == server)) {
+            if !figures.iter().any(|compared| compared.of(server).is_some()) {
                 continue;
             }
             let _ = write!(table, "\n| {server} |");
-            for (_, figure, values) in &figures {
-                let find =
-                    |wanted| values.iter().find(|(server, _)| *server == wanted).map(|(_, value)| *value);
-                let cell = match (find(server), find(Server::Ceiling)) {
+            for compared in &figures {
+                let figure = compared.figure;
+                let cell = match (compared.of(server), compared.of(Server::Ceiling)) {
                     (None, _) => "–".to_owned(),
                     (Some(value), Some(ceiling)) if server != Server::Ceiling && ceiling > 0.0 => {
                         format!("{} ({:.2} ×)", figure.text(value), value / ceiling)

@@ -152,7 +152,13 @@ impl Worker {
                 self.tally.latency.reset();
                 self.tally.lateness.reset();
             }
-            Phase::Settle => self.due.clear(),
+            Phase::Settle => {
+                self.due.clear();
+                // Those who did not read may have been told something.
+                for index in 0..self.slow.len() {
+                    self.read(self.slow[index], usize::MAX);
+                }
+            }
             Phase::ConnectReceivers | Phase::Over => {}
         }
     }
