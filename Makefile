@@ -13,7 +13,7 @@ FUZZ_CRATES := proto services/edge services/media
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
 
-.PHONY: help run test check soak bench fuzz
+.PHONY: help run test check soak bench compare fuzz
 
 help: ## Lists the recipes
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -47,3 +47,8 @@ soak: ## Runs the mixed load for SOAK_SECONDS (120) instead of three
 bench: ## Measures the parts of the data path
 	deploy/setup.sh run
 	cargo bench -p relay-media
+
+compare: ## Compares Relaycast with other servers under the same load; about half an hour
+	loadtest/compare/setup.sh
+	cargo build --release -p relaycast -p relaycast-loadtest --bins --examples
+	$(TARGET_DIR)/release/relaycast-loadtest compare --out $(TARGET_DIR)/comparison
