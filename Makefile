@@ -47,6 +47,7 @@ soak: ## Runs the mixed load for SOAK_SECONDS (120) instead of three
 bench: ## Measures the parts of the data path
 	deploy/setup.sh run
 	cargo bench -p relay-media
+	cargo bench -p relay-edge --features bench
 
 compare: ## Compares Relaycast with other servers under the same load; about half an hour
 	loadtest/compare/setup.sh

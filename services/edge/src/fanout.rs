@@ -100,7 +100,8 @@ impl Fanout {
         frames: &[Bytes],
     ) -> Sent {
         if let Some(crews) = self.crews.get() {
-            let needed = crews.iter().take_while(|crew| crew.members.len() > 0).count();
+            // Up to the last that has somebody: one before it may have become empty.
+            let needed = crews.iter().rposition(|crew| crew.members.len() > 0).map_or(0, |last| last + 1);
             for index in tasks.0.len()..needed {
                 tasks.0.spawn(serve(Arc::clone(feed), index, first));
             }

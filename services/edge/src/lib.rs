@@ -189,6 +189,9 @@ impl Edge {
     }
 }
 
+#[cfg(feature = "bench")]
+pub mod bench;
+
 /// For the fuzz target only.
 #[cfg(fuzzing)]
 pub mod fuzzing {

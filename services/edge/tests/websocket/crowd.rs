@@ -103,3 +103,24 @@ async fn a_crowd_gets_the_end_of_a_publication_and_its_close() {
         assert_eq!(close, Some((1000, "publisher_ended".to_owned())));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crew_is_served_although_the_one_before_it_is_empty() {
+    /// Those whom the publisher serves itself.
+    const OWN: usize = 64;
+    let node = Node::start(Config::default()).await;
+    let mut publisher = node.publish("/cam/secret/publish", &chunk(0)).await;
+    let mut receivers = vec![];
+    for _ in 0..OWN + 2 {
+        let mut receiver = node.open("/cam/secret/receive").await;
+        assert_eq!(receiver.chunk().await, chunk(0));
+        receivers.push(receiver);
+    }
+    // The only one of the first crew.
+    drop(receivers.remove(OWN));
+    node.until_labelled("relaycast_sessions", &["receive"], |open| open == OWN as f64 + 1.0).await;
+    publisher.send(&chunk(1)).await;
+    for receiver in &mut receivers {
+        assert_eq!(receiver.chunk().await, chunk(1));
+    }
+}
