@@ -23,7 +23,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::batch::{BATCH_FRAMES_MAX, Batch, Sent};
+use crate::batch::{BATCH_FRAMES_MAX, Batch, Sent, Wire};
 use crate::gop::Seq;
 use crate::heard::Heard;
 
@@ -120,11 +120,10 @@ impl Outlet {
         if due < batch.first() || out.state != State::Open || out.pending.is_some() {
             return Offered::Left(Sent::default());
         }
-        let (frames, slices) = batch.from(due);
-        // The kernel looks at one piece faster than at a list of one.
-        let taken = match frames {
-            [frame] => self.stream.try_write(frame),
-            _ => self.stream.try_write_vectored(slices),
+        let (frames, wire) = batch.from(due);
+        let taken = match wire {
+            Wire::Whole(bytes) => self.stream.try_write(bytes),
+            Wire::Pieces(slices) => self.stream.try_write_vectored(slices),
         };
         let accepted = match taken {
             Ok(taken) => out.accept(frames, taken),

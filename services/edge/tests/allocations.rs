@@ -34,8 +34,9 @@ const BURSTS: [usize; 4] = [1, 2, 3, 4];
 const WARM_UP: usize = 10;
 const COUNTED: usize = 25;
 
-/// The chunk, what counts its holders, and what is left of a read that ended within it.
-const PER_CHUNK_MAX: usize = 3;
+/// The chunk, what counts its holders, what is left of a read that ended within it, and where several are due the piece
+/// in which small ones leave, one for the publisher and one for each of two crews.
+const PER_CHUNK_MAX: usize = 6;
 
 /// One in so many deliveries may allocate: a receiver that the machine kept from catching up fetches by its own task,
 /// into a list, and once a second the node looks after its channels.
