@@ -36,7 +36,7 @@ const COUNTED: usize = 25;
 
 /// The chunk, what counts its holders, what is left of a read that ended within it, and where several are due the piece
 /// in which small ones leave, one for the publisher and one for each of two crews.
-const PER_CHUNK_MAX: usize = 6;
+const PER_CHUNK_MAX: usize = 4;
 
 /// One in so many deliveries may allocate: a receiver that the machine kept from catching up fetches by its own task,
 /// into a list, and once a second the node looks after its channels.
