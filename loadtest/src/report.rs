@@ -53,6 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes_per_second: f64,
     /// In the whole run.
     pub(crate) lost: u64,
+    /// By slow and frozen receivers, who do not count as losing.
+    pub(crate) left_out: u64,
     pub(crate) reordered: u64,
     pub(crate) duplicated: u64,
     pub(crate) damaged: u64,
@@ -143,6 +145,7 @@ impl Outcome {
             messages_per_second: delivered as f64 / seconds,
             bytes_per_second: (to.bytes - from.bytes) as f64 / seconds,
             lost: tally.lost,
+            left_out: tally.left_out,
             reordered: tally.reordered,
             duplicated: tally.duplicated,
             damaged: tally.damaged,
@@ -189,6 +192,9 @@ impl Outcome {
                 ),
             );
             row("latency", self.latency_us.to_string());
+        }
+        if self.left_out > 0 {
+            row("slow and frozen", format!("{} messages left out for them", self.left_out));
         }
         if self.lateness_us.count > 0 {
             row("generator late", self.lateness_us.to_string());

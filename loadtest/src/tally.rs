@@ -62,6 +62,8 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
     /// Messages that never came, with newer ones behind them.
     pub(crate) lost: u64,
+    /// Messages that slow and frozen receivers did not get, with newer ones behind them.
+    pub(crate) left_out: u64,
     pub(crate) reordered: u64,
     pub(crate) duplicated: u64,
     /// Messages of another length than was sent.
@@ -90,6 +92,7 @@ impl Tally {
             received: 0,
             bytes: 0,
             lost: 0,
+            left_out: 0,
             reordered: 0,
             duplicated: 0,
             damaged: 0,
@@ -117,6 +120,13 @@ impl Tally {
         arrival
     }
 
+    /// A message came to somebody who does not read as fast as it should.
+    pub(crate) fn left_out(&mut self, arrival: Arrival) {
+        if let Arrival::InOrder { lost } = arrival {
+            self.left_out += lost;
+        }
+    }
+
     pub(crate) fn end(&mut self, reason: String) {
         *self.ends.entry(reason).or_default() += 1;
     }
@@ -125,6 +135,7 @@ impl Tally {
         self.received += other.received;
         self.bytes += other.bytes;
         self.lost += other.lost;
+        self.left_out += other.left_out;
         self.reordered += other.reordered;
         self.duplicated += other.duplicated;
         self.damaged += other.damaged;

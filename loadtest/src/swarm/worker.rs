@@ -282,7 +282,8 @@ impl Worker {
             };
             total += count;
             self.take(id, &scratch[..count]);
-            if !is_full {
+            // Those who do not read at once were told long ago that there is something, and are not told again.
+            if !is_full && self.connections[id].reads_at_once() {
                 break;
             }
         }
@@ -344,6 +345,10 @@ impl Worker {
                 let due = receiver.place.next().unwrap_or(stamp.seq);
                 if std::mem::take(&mut receiver.expects_first) {
                     self.tally.first_message.saturating_record(now_ns - connection.begun_ns);
+                }
+                if receiver.temper != Temper::Healthy {
+                    self.tally.left_out(receiver.place.arrived(stamp.seq));
+                    return;
                 }
                 let arrival = self.tally.arrived(&mut receiver.place, stamp, now_ns);
                 if let (Pace::Window(window), Arrival::InOrder { .. }) = (plan.pace, arrival) {

@@ -66,7 +66,6 @@ impl Listener {
         };
         tokio::select! {
             biased;
-            Some(ended) = self.tasks.join_next() => report(ended),
             (permit, accepted) = handshake => match (permit, accepted) {
                 (Ok(permit), Ok((stream, peer))) => {
                     self.backoff.reset();
@@ -81,6 +80,8 @@ impl Listener {
                 }
                 (Err(_closed), _) => {}
             },
+            // Last: when thousands leave at once, whoever comes must not wait until all of them are buried.
+            Some(ended) = self.tasks.join_next() => report(ended),
         }
     }
 
