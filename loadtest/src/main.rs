@@ -19,6 +19,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Loads a websocket relay from outside, and tells what it cost
 ///
@@ -62,7 +63,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Takes all the open files that the operator allows: each connection is one, and shells start with few.
+fn raise_open_files_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it fails, the connections that are too many say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 fn main() -> ExitCode {
+    raise_open_files_limit();
     let done = match Cli::parse().command {
         Command::Run(args) => args.run(),
         Command::Compare(args) => args.run(),

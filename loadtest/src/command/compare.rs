@@ -22,11 +22,11 @@ use crate::report::Outcome;
 /// absolute figures say more of a machine than of a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which servers [repeatable; default: all]
+    /// Which servers (repeatable; default: all)
     #[arg(long = "server", value_enum, value_name = "NAME")]
     servers: Vec<Server>,
 
-    /// Which profiles [repeatable; default: event, many, small, bulk and idle]
+    /// Which profiles (repeatable; default: event, many, small, bulk and idle)
     #[arg(long = "profile", value_enum, value_name = "NAME")]
     profiles: Vec<Profile>,
 
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", default_value = "0")]
     server_cpus: String,
 
-    /// The load generator's processors [repeatable]
+    /// The load generator's processors (repeatable)
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     cpu: Vec<usize>,
 

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH", default_value = "/{channel}/load-test/receive")]
     receive_path: String,
 
-    /// The server's process, with all it started, for CPU, memory and context switches [repeatable]
+    /// The server's process, with all it started, for CPU, memory and context switches (repeatable)
     #[arg(long, value_name = "PID")]
     pid: Vec<u32>,
 
@@ -107,7 +107,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     threads: usize,
 
-    /// Keeps the load generator on this processor, so that it does not compete with the server [repeatable]
+    /// Keeps the load generator on this processor, so that it does not compete with the server (repeatable)
     #[arg(long, value_name = "NUMBER")]
     cpu: Vec<usize>,
 
