@@ -4,7 +4,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::plan::Plan;
 use crate::report::{Snapshot, bytes, count};
-use crate::run::Observer;
 use crate::swarm::Phase;
 
 /// A line on the terminal; nothing where there is none.
@@ -39,10 +38,9 @@ impl Progress {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
-}
 
-impl Observer for Progress {
-    fn sample(&mut self, phase: Phase, now: &Snapshot) {
+    /// What the run did so far; asked now and then.
+    pub(crate) fn sample(&mut self, phase: Phase, now: &Snapshot) {
         let elapsed = now.at.saturating_sub(self.last.at).as_secs_f64();
         let per_second = |now: u64, before: u64| (now - before) as f64 / elapsed.max(1e-3);
         let name = match phase {

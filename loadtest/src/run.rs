@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use crate::clock::ns;
 use crate::plan::{Plan, Server};
 use crate::process::{self, Usage};
+use crate::progress::Progress;
 use crate::report::{Measured, Outcome, Snapshot};
 use crate::swarm::{Phase, Report, Reports, Shared, Worker};
 use crate::tally::Tally;
@@ -44,20 +45,14 @@ pub(crate) enum RunError {
     Io(#[from] io::Error),
 }
 
-/// Who wants to see how a run goes on.
-pub(crate) trait Observer {
-    /// Called now and then, with what this run did so far.
-    fn sample(&mut self, phase: Phase, snapshot: &Snapshot);
-}
-
 /// Does what the plan says. `pids` are the server's processes, for what they cost.
 pub(crate) fn run(
     plan: &Plan,
     server: &Server,
     pids: &[u32],
-    observer: &mut dyn Observer,
+    progress: &mut Progress,
 ) -> Result<Outcome, RunError> {
-    let mut run = Run::start(plan, server, pids, observer)?;
+    let mut run = Run::start(plan, server, pids, progress)?;
     let outcome = run.conduct();
     // Whatever happened, the threads end and are waited for.
     run.shared.enter(Phase::Over);
@@ -106,7 +101,7 @@ struct Run<'a> {
     threads: Vec<JoinHandle<io::Result<Tally>>>,
     reports: Receiver<Report>,
     pids: &'a [u32],
-    observer: &'a mut dyn Observer,
+    progress: &'a mut Progress,
     began: Instant,
 }
 
@@ -115,7 +110,7 @@ impl<'a> Run<'a> {
         plan: &Plan,
         server: &Server,
         pids: &'a [u32],
-        observer: &'a mut dyn Observer,
+        progress: &'a mut Progress,
     ) -> Result<Self, RunError> {
         let prepared: Vec<_> = (0..plan.threads).map(|_| Worker::prepare()).collect::<Result<_, _>>()?;
         let (polls, wakers): (Vec<_>, Vec<_>) = prepared.into_iter().unzip();
@@ -126,7 +121,7 @@ impl<'a> Run<'a> {
             let worker = Worker::new(index, Arc::clone(&shared), Reports(sender.clone()), poll)?;
             threads.push(thread::Builder::new().name(format!("swarm-{index}")).spawn(|| worker.run())?);
         }
-        Ok(Self { shared, threads, reports, pids, observer, began: Instant::now() })
+        Ok(Self { shared, threads, reports, pids, progress, began: Instant::now() })
     }
 
     fn conduct(&mut self) -> Result<Measured, RunError> {
@@ -203,7 +198,7 @@ impl<'a> Run<'a> {
 
     fn sample(&mut self, phase: Phase) {
         let snapshot = self.snapshot();
-        self.observer.sample(phase, &snapshot);
+        self.progress.sample(phase, &snapshot);
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -15,6 +15,7 @@ use crate::plan::{Pace, Plan, Server};
 pub(crate) use worker::Worker;
 
 mod connection;
+mod share;
 mod worker;
 
 /// What all threads do now. They go from one to the next in this order.

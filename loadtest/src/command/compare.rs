@@ -59,6 +59,13 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
+/// What is run where nobody asks for less.
+const PROFILES: [Profile; 5] = [Profile::Event, Profile::Many, Profile::Small, Profile::Bulk, Profile::Idle];
+
+fn or_all<'a, T>(asked: &'a [T], all: &'a [T]) -> &'a [T] {
+    if asked.is_empty() { all } else { asked }
+}
+
 /// A line of comparison.jsonl.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
@@ -71,21 +78,18 @@ struct Line<'a> {
 
 impl Args {
     pub(crate) fn run(self) -> Result<Exit, Box<dyn Error>> {
-        let or_default = |given: &[Profile]| match given {
-            [] => vec![Profile::Event, Profile::Many, Profile::Small, Profile::Bulk, Profile::Idle],
-            given => given.to_vec(),
-        };
-        let servers = if self.servers.is_empty() { Server::ALL.to_vec() } else { self.servers.clone() };
+        let servers = or_all(&self.servers, &Server::ALL);
+        let profiles = or_all(&self.profiles, &PROFILES);
         fs::create_dir_all(&self.out)?;
         let mut lines = fs::File::create(self.out.join("comparison.jsonl"))?;
         pin(&self.cpu)?;
         let mut summary = Summary::default();
         for round in 1..=self.rounds {
-            for profile in or_default(&self.profiles) {
+            for &profile in profiles {
                 let mut plan = profile.plan();
                 plan.duration = self.duration.map_or(plan.duration, Into::into);
                 plan.warmup = self.warmup.map_or(plan.warmup, Into::into);
-                for server in &servers {
+                for server in servers {
                     let outcome = self.measure(round, profile, &plan, *server)?;
                     let line = Line { round, server: *server, profile, plan: &plan, outcome: &outcome };
                     writeln!(lines, "{}", serde_json::to_string(&line)?)?;

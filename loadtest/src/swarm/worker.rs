@@ -14,11 +14,12 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use super::connection::{Connection, Got, Publisher, Receiver, Role, Stage, Temper, read};
+use super::connection::{Connection, Got, Receiver, Role, Stage, Temper, read};
+use super::share::Share;
 use super::{Phase, Report, Reports, Shared, TICK};
 use crate::clock::ns;
-use crate::payload::{Composer, Stamp, masked_frame};
-use crate::plan::{Pace, Plan, Server};
+use crate::payload::{Stamp, masked_frame};
+use crate::plan::{Pace, Server};
 use crate::tally::{Arrival, Place, Tally};
 use crate::wire::{self, Answer, BINARY, CLOSE, Message, PING};
 
@@ -72,7 +73,7 @@ impl Worker {
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let (connections, healthy, slow, publishers) = crew(index, &shared.plan);
+        let Share { connections, healthy, slow, publishers } = Share::of(index, &shared.plan);
         let to_connect = (0..connections.len() - publishers.len()).collect();
         Ok(Self {
             index,
@@ -364,7 +365,7 @@ impl Worker {
                     }
                 }
             }
-            (PING, _) => pongs.extend(masked_pong(message.head)),
+            (PING, _) => pongs.extend(masked_frame(OpCode::Pong, message.head, MASK)),
             (CLOSE, _) => end = Some(wire::close_reason(message.head)),
             _ => {}
         };
@@ -526,47 +527,4 @@ impl Worker {
             }
         }
     }
-}
-
-fn masked_pong(payload: &[u8]) -> Vec<u8> {
-    let mut frame = masked_frame(OpCode::Ping, payload, MASK);
-    // The opcode after ping (RFC 6455, section 11.8).
-    frame[0] += 1;
-    frame
-}
-
-type Crew = (Vec<Connection>, Vec<usize>, Vec<usize>, Vec<usize>);
-
-/// The connections of one thread: receivers, those that misbehave, then publishers.
-fn crew(index: usize, plan: &Plan) -> Crew {
-    let is_mine = |number: &usize| number % plan.threads == index;
-    let mut connections = Vec::new();
-    let mut receiver = |channel, temper| {
-        let receiver = Receiver { place: Place::FROM_THE_FIRST, temper, expects_first: false };
-        connections.push(Connection::new(Role::Receiver(receiver), channel));
-        connections.len() - 1
-    };
-    let healthy = (0..plan.channels * plan.receivers)
-        .filter(is_mine)
-        .map(|number| receiver(number % plan.channels, Temper::Healthy))
-        .collect();
-    let tempers = std::iter::repeat_n(Temper::Slow, plan.slow)
-        .chain(std::iter::repeat_n(Temper::Frozen, plan.frozen))
-        .enumerate();
-    let slow = tempers.filter(|(number, _)| is_mine(number)).map(|(_, temper)| receiver(0, temper)).collect();
-    let ms_per_message = match plan.pace {
-        Pace::Rate(rate) => (1e3 / rate) as u64,
-        Pace::Window(_) | Pace::Silent => 1,
-    };
-    let channels = if plan.publishes() { plan.channels } else { 0 };
-    let publishers = (0..channels)
-        .filter(is_mine)
-        .map(|channel| {
-            let composer = Composer::new(plan.form, plan.bytes, ms_per_message);
-            let publisher = Publisher { composer, sent: 0, done: 0 };
-            connections.push(Connection::new(Role::Publisher(publisher), channel));
-            connections.len() - 1
-        })
-        .collect();
-    (connections, healthy, slow, publishers)
 }
