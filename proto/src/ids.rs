@@ -133,24 +133,69 @@ impl fmt::Display for StreamKey {
     }
 }
 
-/// One accepted connection. Prints as 16 hexadecimal digits; exists before the connection is authorized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(u64);
+macro_rules! drawn {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Prints as 16 hexadecimal digits.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(u64);
 
-impl SessionId {
-    /// A session with this number. The caller draws it at random.
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
+        impl $name {
+            /// The one with this number. The caller draws it at random.
+            pub const fn new(number: u64) -> Self {
+                Self(number)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NumberError;
+
+            fn from_str(text: &str) -> Result<Self, NumberError> {
+                let is_number = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                is_number.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(NumberError)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NumberError;
+
+            fn try_from(text: String) -> Result<Self, NumberError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(number: $name) -> Self {
+                number.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:016x}", self.0)
+            }
+        }
+    };
 }
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
+/// Why a text is no number that was drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a number of 16 hexadecimal digits")]
+pub struct NumberError;
+
+drawn! {
+    /// One accepted connection; exists before the connection is authorized.
+    SessionId
 }
 
-/// The number of a publication of a channel: grows by one with every new publisher, never goes back.
+drawn! {
+    /// One run of a node, from its start to its end: tells a node from another that has its name or its address.
+    Incarnation
+}
+
+/// The number of a publication of a channel: grows with every new publisher, never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(u64);
@@ -158,6 +203,11 @@ pub struct Epoch(u64);
 impl Epoch {
     /// Before the first publication.
     pub const NONE: Self = Self(0);
+
+    /// The epoch with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
 
     /// The epoch of the next publisher.
     #[must_use]
@@ -189,6 +239,16 @@ mod tests {
         assert!("a".parse::<ChannelName>().is_ok());
         assert!("a".repeat(128).parse::<ChannelName>().is_ok());
         assert_eq!("a".repeat(129).parse::<ChannelName>(), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn a_number_that_was_drawn_prints_as_it_parses() {
+        let session = SessionId::new(0xAB);
+        assert_eq!(session.to_string(), "00000000000000ab");
+        assert_eq!("00000000000000ab".parse(), Ok(session));
+        for text in ["", "ab", "00000000000000AB", "+0000000000000ab", "000000000000000ab"] {
+            assert_eq!(text.parse::<SessionId>(), Err(NumberError), "{text}");
+        }
     }
 
     #[test]

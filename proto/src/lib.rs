@@ -4,8 +4,12 @@
 //! no clock. The normative texts stand beside this crate (`proto/*.md`) and change in the same commit as the code.
 
 pub mod api;
+pub mod backbone;
 pub mod ids;
+pub mod key_hash;
 pub mod notice;
+pub mod registry;
 pub mod websocket;
 
-pub use ids::{ChannelName, Epoch, NodeId, SessionId, StreamKey};
+pub use ids::{ChannelName, Epoch, Incarnation, NodeId, SessionId, StreamKey};
+pub use key_hash::KeyHash;

@@ -1,0 +1,418 @@
+//! What nodes say to each other: NATS subjects, chunk envelopes, requests and answers. Normative text:
+//! `proto/BACKBONE.md`.
+
+mod envelope;
+mod join;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ChannelName, Epoch, Incarnation, KeyHash, NodeId, SessionId};
+
+pub use envelope::{Body, ENVELOPE_BYTES, Envelope, EnvelopeError, Flags, Kind, cut};
+pub use join::{Joined, Joiner};
+
+/// The longest request or answer in JSON.
+pub const JSON_BYTES_MAX: usize = 4 << 10;
+
+/// The subjects of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subjects {
+    cluster: NodeId,
+}
+
+impl Subjects {
+    /// The subjects of the cluster of this name.
+    pub const fn new(cluster: NodeId) -> Self {
+        Self { cluster }
+    }
+
+    /// Envelopes of a channel: its origin publishes, edges subscribe.
+    pub fn chunks(&self, channel: &ChannelName) -> String {
+        format!("{}.chunks.{channel}", self.cluster)
+    }
+
+    /// Requests to one run of a node, which is the only subscriber: when it is gone, the asker is told so at once.
+    pub fn node(&self, node: &NodeId, incarnation: Incarnation) -> String {
+        format!("{}.node.{node}.{incarnation}", self.cluster)
+    }
+
+    /// What every node hears.
+    pub fn all(&self) -> String {
+        format!("{}.all", self.cluster)
+    }
+}
+
+/// A run of a node, as the others address it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub node: NodeId,
+    /// Which run.
+    pub incarnation: Incarnation,
+}
+
+/// Who publishes: the body of [`Kind::Begin`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Whom to ask for the stream.
+    #[serde(flatten)]
+    pub peer: Peer,
+    /// Keyed hash of the publisher's key.
+    pub key: KeyHash,
+}
+
+/// A request to one node. JSON with an `ask`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Request {
+    /// Send what is cached, and from now on publish the channel's chunks. Answered by envelopes.
+    Snapshot {
+        /// The channel.
+        channel: ChannelName,
+        /// The publication.
+        epoch: Epoch,
+        /// Who asks.
+        by: Peer,
+        /// Where to start.
+        from: From,
+    },
+    /// Go on publishing, and tell how far you are. Answered by [`Progress`].
+    Sync {
+        /// The channel.
+        channel: ChannelName,
+        /// The publication.
+        epoch: Epoch,
+        /// Who asks.
+        by: Peer,
+    },
+    /// The asker needs no chunks any more. Not answered.
+    Leave {
+        /// The channel.
+        channel: ChannelName,
+        /// The publication.
+        epoch: Epoch,
+        /// Who asks.
+        by: Peer,
+    },
+    /// Does your publisher live? Answered by [`Challenged`].
+    Challenge {
+        /// The channel.
+        channel: ChannelName,
+        /// The publication.
+        epoch: Epoch,
+    },
+    /// A newer publisher has the channel. Not answered.
+    Replaced {
+        /// The channel.
+        channel: ChannelName,
+        /// The epoch of the newer one.
+        epoch: Epoch,
+    },
+}
+
+/// Where a snapshot starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// With the very first chunk, while that is kept; else as [`From::Newest`].
+    Start,
+    /// At the newest join point.
+    Newest,
+    /// With this chunk, while that is kept; else as [`From::Newest`].
+    Seq(u64),
+}
+
+/// How far a publication is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Number that the next chunk will get.
+    pub end: u64,
+    /// Whether it runs.
+    pub state: PublicationState,
+}
+
+/// Whether a publication runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicationState {
+    /// It does.
+    Live,
+    /// Its publisher closed it.
+    Ended,
+    /// Its publisher vanished.
+    Lost,
+    /// The node has no such publication.
+    Unknown,
+}
+
+/// What came of a challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenged {
+    /// Whether the publisher sends media, or else answered a ping.
+    pub lives: bool,
+}
+
+/// What a snapshot starts with: the body of [`Kind::Head`], followed by the bytes of init and preamble.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Who publishes.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// How the stream is packed; absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Number of the first chunk that follows.
+    pub first: u64,
+    /// Number after the last chunk that follows.
+    pub end: u64,
+    /// Where in the first chunk a decoder may start; absent where that is not known, as at the start of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<HeadJoin>,
+}
+
+/// A join point in the first chunk of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadJoin {
+    /// Bytes of the chunk before it.
+    pub offset: u64,
+    /// Bytes of init that follow.
+    pub init: u64,
+    /// Bytes of preamble that follow those.
+    pub preamble: u64,
+}
+
+/// What is said to every node. JSON with a `do`. Whom it concerns answers with [`Done`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Command {
+    /// End the channel's publication and its receivers.
+    CloseChannel {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// End one session.
+    KickSession {
+        /// The session.
+        session: SessionId,
+    },
+    /// End the sessions with this key, and refuse it for a time.
+    BanKey {
+        /// The channel.
+        channel: ChannelName,
+        /// The key.
+        key: KeyHash,
+        /// For how long, in milliseconds.
+        ttl_ms: u64,
+    },
+    /// Who publishes on this channel? The origin answers with [`Found`]. For when the registry does not answer.
+    FindOrigin {
+        /// The channel.
+        channel: ChannelName,
+    },
+}
+
+/// What a node did on a [`Command`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The node.
+    pub node: NodeId,
+    /// Sessions that it ended.
+    pub sessions: u64,
+}
+
+/// Answer to [`Command::FindOrigin`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Who publishes.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The publication.
+    pub epoch: Epoch,
+}
+
+/// Why a message is no request, answer or command.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// Longer than [`JSON_BYTES_MAX`].
+    #[error("is longer than {JSON_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not the JSON that is expected.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// A request, answer or command as it goes on the wire.
+pub fn to_json<T: Serialize>(message: &T) -> Vec<u8> {
+    // No message has a map with odd keys or anything else that JSON could refuse.
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// A request, answer or command.
+///
+/// # Errors
+/// Too long, or not of this type.
+pub fn from_json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, JsonError> {
+    if bytes.len() > JSON_BYTES_MAX {
+        return Err(JsonError::TooLong);
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// The body of a [`Kind::Head`]: the head, then init and preamble.
+pub fn head_body(head: &Head, init: &[u8], preamble: &[u8]) -> Vec<u8> {
+    let json = to_json(head);
+    let mut body = Vec::with_capacity(4 + json.len() + init.len() + preamble.len());
+    body.extend_from_slice(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_be_bytes());
+    body.extend_from_slice(&json);
+    body.extend_from_slice(init);
+    body.extend_from_slice(preamble);
+    body
+}
+
+/// What is wrong with the body of a [`Kind::Head`].
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// Shorter than it says, or longer.
+    #[error("is not as long as it says")]
+    Length,
+    /// Chunks end before they begin.
+    #[error("has its end before its first chunk")]
+    Order,
+    /// Not the JSON that is expected.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+}
+
+/// Head, init and preamble.
+///
+/// # Errors
+/// See [`HeadError`].
+pub fn parse_head(body: &[u8]) -> Result<(Head, &[u8], &[u8]), HeadError> {
+    let (len, rest) = body.split_first_chunk().ok_or(HeadError::Length)?;
+    let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| HeadError::Length)?;
+    let (json, rest) = rest.split_at_checked(len).ok_or(HeadError::Length)?;
+    let head: Head = from_json(json)?;
+    let (init, preamble) = match head.join {
+        Some(join) => {
+            let init = usize::try_from(join.init).map_err(|_| HeadError::Length)?;
+            rest.split_at_checked(init).ok_or(HeadError::Length)?
+        }
+        None => (&rest[..0], rest),
+    };
+    if preamble.len() as u64 != head.join.map_or(0, |join| join.preamble) {
+        return Err(HeadError::Length);
+    }
+    if head.end < head.first || (head.join.is_some() && head.end == head.first) {
+        return Err(HeadError::Order);
+    }
+    Ok((head, init, preamble))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "4d69376f096b3e60d954ece8abbc2d7480e1e0faca593de1c764c8557fe29b75";
+
+    fn peer() -> Peer {
+        Peer { node: "n1".parse().unwrap(), incarnation: Incarnation::new(1) }
+    }
+
+    fn origin() -> Origin {
+        Origin { peer: peer(), key: KEY.parse().unwrap() }
+    }
+
+    fn json<T: Serialize>(message: &T) -> String {
+        String::from_utf8(to_json(message)).unwrap()
+    }
+
+    #[test]
+    fn subjects_are_pinned() {
+        let subjects = Subjects::new("relaycast".parse().unwrap());
+        assert_eq!(subjects.chunks(&"cam1".parse().unwrap()), "relaycast.chunks.cam1");
+        let Peer { node, incarnation } = peer();
+        assert_eq!(subjects.node(&node, incarnation), "relaycast.node.n1.0000000000000001");
+        assert_eq!(subjects.all(), "relaycast.all");
+    }
+
+    #[test]
+    fn requests_and_answers_are_pinned() {
+        let channel: ChannelName = "cam1".parse().unwrap();
+        let epoch = Epoch::new(7);
+        let by = r#""by":{"node":"n1","incarnation":"0000000000000001"}"#;
+        for (from, text) in
+            [(From::Start, r#""start""#), (From::Newest, r#""newest""#), (From::Seq(5), r#"{"seq":5}"#)]
+        {
+            let snapshot = Request::Snapshot { channel: channel.clone(), epoch, by: peer(), from };
+            let expected = format!(r#"{{"ask":"snapshot","channel":"cam1","epoch":7,{by},"from":{text}}}"#);
+            assert_eq!(json(&snapshot), expected);
+            assert_eq!(from_json::<Request>(expected.as_bytes()).unwrap(), snapshot);
+        }
+        let sync = Request::Sync { channel: channel.clone(), epoch, by: peer() };
+        assert_eq!(json(&sync), format!(r#"{{"ask":"sync","channel":"cam1","epoch":7,{by}}}"#));
+        let leave = Request::Leave { channel: channel.clone(), epoch, by: peer() };
+        assert_eq!(json(&leave), format!(r#"{{"ask":"leave","channel":"cam1","epoch":7,{by}}}"#));
+        let challenge = Request::Challenge { channel: channel.clone(), epoch };
+        assert_eq!(json(&challenge), r#"{"ask":"challenge","channel":"cam1","epoch":7}"#);
+        let replaced = Request::Replaced { channel: channel.clone(), epoch };
+        assert_eq!(json(&replaced), r#"{"ask":"replaced","channel":"cam1","epoch":7}"#);
+        let progress = Progress { end: 9, state: PublicationState::Live };
+        assert_eq!(json(&progress), r#"{"end":9,"state":"live"}"#);
+        assert_eq!(json(&Challenged { lives: true }), r#"{"lives":true}"#);
+        let found = Found { origin: origin(), epoch };
+        assert_eq!(
+            json(&found),
+            format!(r#"{{"node":"n1","incarnation":"0000000000000001","key":"{KEY}","epoch":7}}"#)
+        );
+        assert_eq!(from_json::<Found>(&to_json(&found)).unwrap(), found);
+    }
+
+    #[test]
+    fn commands_are_pinned() {
+        let channel: ChannelName = "cam1".parse().unwrap();
+        let close = Command::CloseChannel { channel: channel.clone() };
+        assert_eq!(json(&close), r#"{"do":"close_channel","channel":"cam1"}"#);
+        let kick = Command::KickSession { session: SessionId::new(1) };
+        assert_eq!(json(&kick), r#"{"do":"kick_session","session":"0000000000000001"}"#);
+        let ban = Command::BanKey { channel: channel.clone(), key: KEY.parse().unwrap(), ttl_ms: 60_000 };
+        assert_eq!(
+            json(&ban),
+            format!(r#"{{"do":"ban_key","channel":"cam1","key":"{KEY}","ttl_ms":60000}}"#)
+        );
+        let find = Command::FindOrigin { channel };
+        assert_eq!(json(&find), r#"{"do":"find_origin","channel":"cam1"}"#);
+        let done = Done { node: "n1".parse().unwrap(), sessions: 2 };
+        assert_eq!(json(&done), r#"{"node":"n1","sessions":2}"#);
+    }
+
+    #[test]
+    fn a_message_at_the_bound_is_read_and_one_beyond_is_not() {
+        let padded = |len: usize| {
+            let mut bytes = to_json(&Challenged { lives: true });
+            bytes.resize(len, b' ');
+            from_json::<Challenged>(&bytes)
+        };
+        assert!(padded(JSON_BYTES_MAX).is_ok());
+        assert!(matches!(padded(JSON_BYTES_MAX + 1), Err(JsonError::TooLong)));
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_was_written() {
+        let join = HeadJoin { offset: 3, init: 4, preamble: 2 };
+        let head =
+            Head { origin: origin(), container: Some("flv".into()), first: 5, end: 9, join: Some(join) };
+        let body = head_body(&head, b"init", b"pr");
+        let (read, init, preamble) = parse_head(&body).unwrap();
+        assert_eq!((&read, init, preamble), (&head, &b"init"[..], &b"pr"[..]));
+        for len in 0..body.len() {
+            assert!(parse_head(&body[..len]).is_err(), "{len}");
+        }
+        assert!(matches!(parse_head(&[&body[..], b"x"].concat()), Err(HeadError::Length)));
+        let bare = Head { container: None, first: 0, end: 0, join: None, ..head.clone() };
+        assert_eq!(parse_head(&head_body(&bare, b"", b"")).unwrap(), (bare.clone(), &b""[..], &b""[..]));
+        let reversed = Head { first: 1, ..bare };
+        assert!(matches!(parse_head(&head_body(&reversed, b"", b"")), Err(HeadError::Order)));
+        let nowhere = Head { end: 5, ..head };
+        assert!(matches!(parse_head(&head_body(&nowhere, b"init", b"pr")), Err(HeadError::Order)));
+    }
+}

@@ -1,0 +1,195 @@
+//! What nodes know of each other: keys, records and scripts of the Redis registry. Normative text: `proto/REGISTRY.md`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ChannelName, Epoch, Incarnation, KeyHash, NodeId};
+
+/// Prefix of keys and subjects where nobody chose one.
+pub const DEFAULT_CLUSTER: &str = "relaycast";
+
+/// How long a registry remembers the epoch of a channel that nobody publishes on: 24 h. Longer than any clock is set back.
+pub const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Keys that a channel can have banned at a time.
+pub const BANS_MAX: usize = 256;
+
+/// Compare-and-set on a channel's lease; each script says its keys and arguments in its first lines.
+pub mod script {
+    /// Grants a lease, or tells who has it.
+    pub const ACQUIRE: &str = include_str!("acquire.lua");
+    /// Keeps a lease.
+    pub const RENEW: &str = include_str!("renew.lua");
+    /// Gives a lease back.
+    pub const RELEASE: &str = include_str!("release.lua");
+    /// Notes demand, and tells of lease, bans and demand.
+    pub const ATTEND: &str = include_str!("attend.lua");
+    /// Refuses a key for a time.
+    pub const BAN: &str = include_str!("ban.lua");
+}
+
+/// The keys of one cluster. Whatever a script touches of a channel has one hash tag, so that Redis Cluster keeps it together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    cluster: NodeId,
+}
+
+impl Keys {
+    /// The keys of the cluster of this name.
+    pub const fn new(cluster: NodeId) -> Self {
+        Self { cluster }
+    }
+
+    /// Hash: the channel's lease, and the epoch of its last one.
+    pub fn lease(&self, channel: &ChannelName) -> String {
+        self.of_channel(channel, "lease")
+    }
+
+    /// Sorted set: nodes that have receivers for the channel, by when that ends.
+    pub fn demand(&self, channel: &ChannelName) -> String {
+        self.of_channel(channel, "demand")
+    }
+
+    /// Sorted set: banned key hashes of the channel, by when that ends.
+    pub fn bans(&self, channel: &ChannelName) -> String {
+        self.of_channel(channel, "bans")
+    }
+
+    /// String: the record of a node.
+    pub fn node(&self, node: &NodeId) -> String {
+        format!("{}:node:{node}", self.cluster)
+    }
+
+    /// Sorted set: the nodes, by when their records end.
+    pub fn nodes(&self) -> String {
+        format!("{}:nodes", self.cluster)
+    }
+
+    fn of_channel(&self, channel: &ChannelName, what: &str) -> String {
+        format!("{}:{{{channel}}}:{what}", self.cluster)
+    }
+}
+
+/// What a node tells of itself with every heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its name.
+    pub node: NodeId,
+    /// Which run of it this is.
+    pub incarnation: Incarnation,
+    /// Where clients reach it: `ws://…` or `wss://…`, without a path.
+    pub url: String,
+    /// Where it runs, as the operator calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Where in the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Whether it takes new sessions.
+    pub state: NodeState,
+    /// What it can carry.
+    pub capacity: Capacity,
+    /// What it carries.
+    pub load: Load,
+    /// Of the program.
+    pub version: String,
+    /// When this run began, in milliseconds since the Unix epoch, by the node's clock.
+    pub started_ms: u64,
+}
+
+/// Whether a node takes new sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It does.
+    InService,
+    /// It is on its way out.
+    Draining,
+}
+
+/// What a node can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Open sessions.
+    pub sessions: u64,
+    /// Processors that it may use.
+    pub processors: u32,
+}
+
+/// What a node carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Open sessions of all kinds.
+    pub sessions: u64,
+    /// Publications of its own.
+    pub publications: u64,
+    /// Receivers, attached or waiting.
+    pub receivers: u64,
+    /// Channels pulled from other nodes.
+    pub upstreams: u64,
+    /// Bits per second to receivers, over the last heartbeat interval.
+    pub egress: u64,
+}
+
+/// A channel's lease as the registry tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// Who has or had it.
+    pub node: NodeId,
+    /// Which run of that node.
+    pub incarnation: Incarnation,
+    /// The publication.
+    pub epoch: Epoch,
+    /// Keyed hash of the publisher's key.
+    pub key: KeyHash,
+    /// Milliseconds for which it is live from now on unless renewed; 0 when it is not.
+    pub live_ms: u64,
+    /// Milliseconds for which the channel is kept for that key from now on.
+    pub held_ms: u64,
+}
+
+impl LeaseRecord {
+    /// Whether somebody publishes under it.
+    pub const fn is_live(&self) -> bool {
+        self.live_ms > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_pinned() {
+        let keys = Keys::new(DEFAULT_CLUSTER.parse().unwrap());
+        let channel = "cam-1".parse().unwrap();
+        assert_eq!(keys.lease(&channel), "relaycast:{cam-1}:lease");
+        assert_eq!(keys.demand(&channel), "relaycast:{cam-1}:demand");
+        assert_eq!(keys.bans(&channel), "relaycast:{cam-1}:bans");
+        assert_eq!(keys.node(&"n1".parse().unwrap()), "relaycast:node:n1");
+        assert_eq!(keys.nodes(), "relaycast:nodes");
+    }
+
+    #[test]
+    fn the_record_of_a_node_is_pinned() {
+        let record = NodeRecord {
+            node: "n1".parse().unwrap(),
+            incarnation: Incarnation::new(0xAB),
+            url: "ws://10.0.0.1:8080".to_owned(),
+            region: Some("eu".to_owned()),
+            zone: None,
+            state: NodeState::InService,
+            capacity: Capacity { sessions: 100, processors: 2 },
+            load: Load { sessions: 3, publications: 1, receivers: 2, upstreams: 0, egress: 8 },
+            version: "0.1.0".to_owned(),
+            started_ms: 5,
+        };
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(
+            json,
+            "{\"node\":\"n1\",\"incarnation\":\"00000000000000ab\",\"url\":\"ws://10.0.0.1:8080\",\"region\":\"eu\",\
+             \"state\":\"in_service\",\"capacity\":{\"sessions\":100,\"processors\":2},\"load\":{\"sessions\":3,\
+             \"publications\":1,\"receivers\":2,\"upstreams\":0,\"egress\":8},\"version\":\"0.1.0\",\"started_ms\":5}"
+        );
+        assert_eq!(serde_json::from_str::<NodeRecord>(&json).unwrap(), record);
+    }
+}

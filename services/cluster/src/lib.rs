@@ -1,0 +1,11 @@
+//! How the nodes of a cluster know of each other and speak to each other.
+//!
+//! The [`Registry`] knows who publishes what, and decides who may; the [`Backbone`] carries messages. Each is a small trait
+//! with two implementations: one in memory, for nodes of one process, and a real one, Redis and NATS. What a node makes of
+//! them is the node's business; nothing here carries media out of its own accord.
+
+pub mod backbone;
+pub mod registry;
+
+pub use backbone::Backbone;
+pub use registry::Registry;

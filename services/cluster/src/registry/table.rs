@@ -1,0 +1,182 @@
+//! The rules of the registry, without sockets and clocks: what the scripts of `relay_proto::registry` do in Redis, word for
+//! word. Time comes in as milliseconds of the registry's own clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use relay_proto::backbone::Peer;
+use relay_proto::registry::{BANS_MAX, LeaseRecord, NodeRecord, REMEMBERED_MS};
+use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
+
+use super::{Acquired, Attendance, Claim, Lease, Release, Renewed, Terms, View};
+
+/// Everything a registry knows.
+#[derive(Debug, Default)]
+pub struct Table {
+    channels: HashMap<ChannelName, Channel>,
+    nodes: BTreeMap<NodeId, (NodeRecord, u64)>,
+    /// No epoch of a channel that was forgotten is greater.
+    forgotten: Epoch,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    lease: Option<Held>,
+    bans: Vec<(KeyHash, u64)>,
+    wanted: BTreeMap<NodeId, u64>,
+}
+
+#[derive(Debug)]
+struct Held {
+    peer: Peer,
+    epoch: Epoch,
+    key: KeyHash,
+    live_until: u64,
+    held_until: u64,
+    remembered_until: u64,
+}
+
+impl Table {
+    /// Everything is forgotten, as by `FLUSHALL`.
+    pub fn forget_everything(&mut self) {
+        *self = Self::default();
+    }
+
+    /// See [`Registry::announce`](super::Registry::announce).
+    pub fn announce(&mut self, record: &NodeRecord, ttl: Duration, now: u64) -> Option<NodeRecord> {
+        let displaced = self.nodes.insert(record.node.clone(), (record.clone(), now + ms(ttl)));
+        displaced.filter(|(_, until)| *until > now).map(|(record, _)| record)
+    }
+
+    /// See [`Registry::withdraw`](super::Registry::withdraw).
+    pub fn withdraw(&mut self, peer: &Peer) {
+        if self.nodes.get(&peer.node).is_some_and(|(record, _)| record.incarnation == peer.incarnation) {
+            self.nodes.remove(&peer.node);
+        }
+    }
+
+    /// See [`Registry::nodes`](super::Registry::nodes).
+    pub fn nodes(&mut self, now: u64) -> Vec<NodeRecord> {
+        self.nodes.retain(|_, (_, until)| *until > now);
+        self.nodes.values().map(|(record, _)| record.clone()).collect()
+    }
+
+    /// See [`Registry::acquire`](super::Registry::acquire). `floor` is what the epoch is greater than in any case.
+    pub fn acquire(&mut self, claim: &Claim, now: u64, floor: Epoch) -> Acquired {
+        let floor = floor.max(self.forgotten).max(claim.exceeds);
+        let channel = self.channels.entry(claim.channel.clone()).or_default();
+        if let Some((_, until)) = channel.bans.iter().find(|(key, until)| *key == claim.key && *until > now) {
+            return Acquired::Banned(Duration::from_millis(until - now));
+        }
+        let mut last = Epoch::NONE;
+        if let Some(held) = &channel.lease {
+            last = held.epoch;
+            let replaces = claim.replaces == Some(held.epoch);
+            if held.held_until > now && (held.key != claim.key || (held.live_until > now && !replaces)) {
+                return Acquired::Taken(held.record(now));
+            }
+        }
+        let epoch = last.max(floor).next();
+        channel.lease = Some(Held::new(&claim.peer, epoch, claim.key, claim.terms, now));
+        Acquired::Granted(epoch)
+    }
+
+    /// See [`Registry::renew`](super::Registry::renew).
+    pub fn renew(&mut self, lease: &Lease, now: u64) -> Renewed {
+        let channel = self.channels.entry(lease.channel.clone()).or_default();
+        if let Some(held) = &channel.lease
+            && (held.epoch > lease.epoch || (held.epoch == lease.epoch && held.peer != lease.peer))
+        {
+            return Renewed::Lost(held.epoch);
+        }
+        channel.lease = Some(Held::new(&lease.peer, lease.epoch, lease.key, lease.terms, now));
+        Renewed::Kept
+    }
+
+    /// See [`Registry::release`](super::Registry::release).
+    pub fn release(&mut self, lease: &Lease, release: Release, now: u64) {
+        let held = self.channels.get_mut(&lease.channel).and_then(|channel| channel.lease.as_mut());
+        let Some(held) = held.filter(|held| held.epoch == lease.epoch && held.peer == lease.peer) else {
+            return;
+        };
+        held.live_until = 0;
+        held.held_until = match release {
+            Release::Free => now,
+            Release::Held => now + ms(lease.terms.grace),
+        };
+        held.remembered_until = now + REMEMBERED_MS;
+    }
+
+    /// See [`Registry::attend`](super::Registry::attend).
+    pub fn attend(&mut self, channel: &ChannelName, attendance: Attendance<'_>, now: u64) -> View {
+        if let Attendance::Wanted(node, ttl) = attendance {
+            let channel = self.channels.entry(channel.clone()).or_default();
+            channel.wanted.insert(node.clone(), now + ms(ttl));
+        }
+        let Some(channel) = self.channels.get_mut(channel) else { return View::default() };
+        if let Attendance::Left(node) = attendance {
+            channel.wanted.remove(node);
+        }
+        channel.wanted.retain(|_, until| *until > now);
+        channel.bans.retain(|(_, until)| *until > now);
+        View {
+            lease: channel.lease.as_ref().map(|held| held.record(now)),
+            bans: channel
+                .bans
+                .iter()
+                .map(|(key, until)| (*key, Duration::from_millis(until - now)))
+                .collect(),
+            wanted: channel.wanted.keys().cloned().collect(),
+        }
+    }
+
+    /// See [`Registry::ban`](super::Registry::ban).
+    pub fn ban(&mut self, channel: &ChannelName, key: KeyHash, ttl: Duration, now: u64) {
+        let bans = &mut self.channels.entry(channel.clone()).or_default().bans;
+        let until = now + ms(ttl);
+        let until =
+            bans.iter().find(|(banned, _)| *banned == key).map_or(until, |(_, other)| until.max(*other));
+        bans.retain(|(banned, until)| *banned != key && *until > now);
+        bans.push((key, until));
+        bans.sort_by_key(|(_, until)| *until);
+        let spare = bans.len().saturating_sub(BANS_MAX);
+        bans.drain(..spare);
+    }
+
+    /// Lets go of what Redis would have let expire.
+    pub fn expire(&mut self, now: u64) {
+        let forgotten = &mut self.forgotten;
+        self.channels.retain(|_, channel| {
+            channel.bans.retain(|(_, until)| *until > now);
+            channel.wanted.retain(|_, until| *until > now);
+            if let Some(held) = channel.lease.take_if(|held| held.remembered_until <= now) {
+                *forgotten = held.epoch.max(*forgotten);
+            }
+            channel.lease.is_some() || !channel.bans.is_empty() || !channel.wanted.is_empty()
+        });
+        self.nodes.retain(|_, (_, until)| *until > now);
+    }
+}
+
+impl Held {
+    fn new(peer: &Peer, epoch: Epoch, key: KeyHash, terms: Terms, now: u64) -> Self {
+        let live_until = now + ms(terms.ttl);
+        let held_until = live_until + ms(terms.grace);
+        Self { peer: peer.clone(), epoch, key, live_until, held_until, remembered_until: now + REMEMBERED_MS }
+    }
+
+    fn record(&self, now: u64) -> LeaseRecord {
+        LeaseRecord {
+            node: self.peer.node.clone(),
+            incarnation: self.peer.incarnation,
+            epoch: self.epoch,
+            key: self.key,
+            live_ms: self.live_until.saturating_sub(now),
+            held_ms: self.held_until.saturating_sub(now),
+        }
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
