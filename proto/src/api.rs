@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelName, Epoch};
+use crate::{ChannelName, Epoch, NodeId};
 
 /// Answer of `GET /v1/channels`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Channel {
     pub bitrate: u64,
     /// The last publication; 0 before the first.
     pub epoch: Epoch,
+    /// The node that it comes from, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<NodeId>,
     /// When that publication began (RFC 3339, UTC).
     pub started_at: Option<String>,
 }

@@ -56,11 +56,22 @@ pub enum Close {
     Replaced,
     /// The receiver cannot keep up.
     TooSlow,
+    /// The cluster cannot say who may publish.
+    Unavailable {
+        /// Milliseconds.
+        retry_after_ms: u32,
+    },
+    /// An operator ended the session.
+    Kicked,
+    /// An operator ended the channel's publication.
+    ChannelClosed,
+    /// An operator banned the key.
+    Banned,
 }
 
 impl Close {
     /// Every reason, hints at zero.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::PublisherEnded,
         Self::PublisherLost,
         Self::ProbeAnswered,
@@ -80,6 +91,10 @@ impl Close {
         Self::Busy { retry_after_ms: 0 },
         Self::Replaced,
         Self::TooSlow,
+        Self::Unavailable { retry_after_ms: 0 },
+        Self::Kicked,
+        Self::ChannelClosed,
+        Self::Banned,
     ];
 
     /// The close code (RFC 6455, section 7.4).
@@ -88,11 +103,15 @@ impl Close {
             Self::PublisherEnded | Self::PublisherLost | Self::ProbeAnswered | Self::ClientClosed => 1000,
             Self::ProtocolViolation => 1002,
             Self::BadText => 1007,
-            Self::UnexpectedText | Self::OriginNotAllowed | Self::FormUnavailable => 1008,
+            Self::UnexpectedText
+            | Self::OriginNotAllowed
+            | Self::FormUnavailable
+            | Self::Kicked
+            | Self::ChannelClosed => 1008,
             Self::ChunkTooBig => 1009,
             Self::Draining { .. } => 1012,
-            Self::Full { .. } => 1013,
-            Self::WrongKey => 4403,
+            Self::Full { .. } | Self::Unavailable { .. } => 1013,
+            Self::WrongKey | Self::Banned => 4403,
             Self::InvalidTarget => 4404,
             Self::Idle | Self::Stalled => 4408,
             Self::Busy { .. } | Self::Replaced => 4409,
@@ -122,7 +141,16 @@ impl Close {
             Self::Busy { .. } => "busy",
             Self::Replaced => "replaced",
             Self::TooSlow => "too_slow",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Kicked => "kicked",
+            Self::ChannelClosed => "channel_closed",
+            Self::Banned => "banned",
         }
+    }
+
+    /// Whether an operator wanted the whole publication to end.
+    pub const fn ends_publication(self) -> bool {
+        matches!(self, Self::ChannelClosed | Self::Banned)
     }
 
     const fn sentence(self) -> Option<&'static str> {
@@ -145,6 +173,10 @@ impl Close {
             Self::Busy { .. } => "Somebody is already publishing on this channel",
             Self::Replaced => "A newer publisher took over this channel",
             Self::TooSlow => "Your connection is too slow for this stream",
+            Self::Unavailable { .. } => "The cluster cannot say at the moment who may publish",
+            Self::Kicked => "An operator ended this session",
+            Self::ChannelClosed => "An operator closed this channel",
+            Self::Banned => "An operator banned this key from the channel",
         })
     }
 
@@ -153,6 +185,7 @@ impl Close {
         match self {
             Self::Draining { retry_after_ms }
             | Self::Full { retry_after_ms }
+            | Self::Unavailable { retry_after_ms }
             | Self::Busy { retry_after_ms } => Some(retry_after_ms),
             _ => None,
         }
@@ -260,6 +293,23 @@ mod tests {
         assert_eq!(
             wire(Close::TooSlow),
             expect(4499, "too_slow", "ERROR: Your connection is too slow for this stream")
+        );
+        assert_eq!(
+            wire(Close::Unavailable { retry_after_ms: 9 }),
+            expect(
+                1013,
+                "unavailable retry_after_ms=9",
+                "ERROR: The cluster cannot say at the moment who may publish retry_after_ms=9"
+            )
+        );
+        assert_eq!(wire(Close::Kicked), expect(1008, "kicked", "ERROR: An operator ended this session"));
+        assert_eq!(
+            wire(Close::ChannelClosed),
+            expect(1008, "channel_closed", "ERROR: An operator closed this channel")
+        );
+        assert_eq!(
+            wire(Close::Banned),
+            expect(4403, "banned", "ERROR: An operator banned this key from the channel")
         );
     }
 

@@ -1,6 +1,6 @@
 //! Who may receive: a key against the key of the publication.
 
-use relay_proto::StreamKey;
+use relay_proto::KeyHash;
 
 /// Which receivers and probes a publication lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,7 +13,7 @@ pub enum ReceivePolicy {
 }
 
 impl ReceivePolicy {
-    pub(crate) fn admits(self, presented: &StreamKey, published: &StreamKey) -> bool {
+    pub(crate) fn admits(self, presented: &KeyHash, published: &KeyHash) -> bool {
         match self {
             Self::PublisherKey => presented == published,
             Self::Open => true,

@@ -54,7 +54,7 @@ impl Ring {
         let config = config::Config::default();
         let limits =
             gop::Limits { bytes_max: config.cache_bytes, lag_ms_max: u64::MAX, age_ms_max: u64::MAX };
-        let mut ring = gop::Ring::new(limits);
+        let mut ring = gop::Ring::new(limits, 0);
         let mut at = 0;
         while ring.first() == 0 {
             let seq = ring.push(chunk::Chunk::copy_from(payload), 0);

@@ -1,24 +1,29 @@
-//! A channel: who publishes on it, and which feed that makes.
+//! A channel: who publishes on it, here or elsewhere, and which feed that makes.
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
 //! │ At most one publication is live, and each has a higher epoch than the one before.            │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! Who may publish is decided by the registry ([`lease`](crate::lease)); a channel only refuses what is older than what it
+//! has seen.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use relay_cluster::registry::Release;
 use relay_media::Scanner;
-use relay_proto::{ChannelName, Epoch, StreamKey, api};
+use relay_proto::{ChannelName, Epoch, KeyHash, NodeId, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::channels::Channels;
 use crate::chunk::Chunk;
-use crate::config::PublisherPolicy;
-use crate::feed::{End, Feed, Resources, Writer};
+use crate::demand::Demand;
+use crate::export::Export;
+use crate::feed::{Beginning, End, Feed, FeedId, Resources, Writer};
 use crate::incumbent::Incumbent;
 
 /// A named live stream on this node.
@@ -28,6 +33,7 @@ pub(crate) struct Channel {
     state: Mutex<State>,
     stage: watch::Sender<Stage>,
     receivers: AtomicUsize,
+    demand: Demand,
     resources: Resources,
     channels: Channels,
 }
@@ -47,35 +53,45 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) feed: Arc<Feed>,
-    pub(crate) key: StreamKey,
+    pub(crate) key: KeyHash,
 }
 
 #[derive(Debug)]
 struct State {
-    epoch: Epoch,
-    occupied: Occupied,
+    last: FeedId,
+    occupied: Option<Occupied>,
     /// The last publication, if it is over, for who waited for it: it may begin and end before their tasks run.
-    over: Option<Live>,
+    over: Option<Over>,
+}
+
+/// Who publishes.
+#[derive(Debug)]
+struct Occupied {
+    whence: Whence,
+    bitrate: Arc<Bitrate>,
+    started: SystemTime,
+}
+
+#[derive(Debug)]
+enum Whence {
+    /// A session of this node.
+    Here { incumbent: Arc<Incumbent>, export: Arc<Export> },
+    /// One of that node.
+    Elsewhere(NodeId),
+}
+
+#[derive(Debug)]
+struct Over {
+    live: Live,
+    /// If it was published here.
+    export: Option<Arc<Export>>,
 }
 
 /// How long after its last chunk a publication that is over is kept: long enough for every task to have run.
 const OVER_KEPT_MS: u64 = 1_000;
 
-#[derive(Debug)]
-enum Occupied {
-    No,
-    By {
-        key: StreamKey,
-        incumbent: Arc<Incumbent>,
-        bitrate: Arc<Bitrate>,
-        started: SystemTime,
-    },
-    /// Kept for the publisher that vanished, so that nobody else can take its viewers meanwhile.
-    Reserved {
-        key: StreamKey,
-        until: Instant,
-    },
-}
+/// The same where other nodes follow it: long enough for them to notice what they lack and to ask for it.
+const EXPORTED_KEPT: Duration = Duration::from_secs(5);
 
 /// The right to publish, and the way to do it. Dropping it is an abrupt end.
 #[derive(Debug)]
@@ -84,42 +100,42 @@ pub(crate) struct Publication {
     feed: Arc<Feed>,
     /// Until it is finished.
     writer: Option<Writer>,
-    epoch: Epoch,
     bitrate: Arc<Bitrate>,
-    grace: std::time::Duration,
+    grace: Duration,
+    counts: Counts,
 }
 
-/// What a publisher's claim came to.
-#[derive(Debug)]
-pub(crate) enum Claim {
-    /// It publishes.
-    Granted(Box<Publication>),
-    /// Somebody else does, and has to be asked for a sign of life first.
-    Challenge(Arc<Incumbent>, Epoch),
-    /// Somebody else does.
-    Busy,
+/// What counts a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    AsPublished,
+    AsPulled,
 }
 
-/// What a claimant brings.
-#[derive(Debug)]
-pub(crate) struct Claimant<'a> {
-    pub(crate) key: &'a StreamKey,
-    pub(crate) incumbent: &'a Arc<Incumbent>,
-    pub(crate) policy: PublisherPolicy,
-    pub(crate) stall_timeout: std::time::Duration,
-    pub(crate) grace: std::time::Duration,
-    /// The epoch of an incumbent that gave no sign of life.
-    pub(crate) unresponsive: Option<Epoch>,
+/// A publication of this node that runs or has just ended, as other nodes ask for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Exported {
+    pub(crate) live: Live,
+    pub(crate) export: Arc<Export>,
+}
+
+/// The publisher that has a channel on this node.
+#[derive(Debug, Clone)]
+pub(crate) struct Present {
+    pub(crate) epoch: Epoch,
+    pub(crate) incumbent: Arc<Incumbent>,
+    pub(crate) silent: Duration,
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, epoch: Epoch, resources: Resources, channels: Channels) -> Self {
+    pub(crate) fn new(name: ChannelName, resources: Resources, channels: Channels) -> Self {
         resources.metrics.channels.inc();
         Self {
             name,
-            state: Mutex::new(State { epoch, occupied: Occupied::No, over: None }),
+            state: Mutex::new(State { last: FeedId::default(), occupied: None, over: None }),
             stage: watch::Sender::new(Stage::Vacant),
             receivers: AtomicUsize::new(0),
+            demand: Demand::default(),
             resources,
             channels,
         }
@@ -129,40 +145,54 @@ impl Channel {
         &self.name
     }
 
+    /// Who wants the channel on this node.
+    pub(crate) fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
     /// Follows the channel through its publications.
     pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }
 
+    /// The newest publication that this node has seen.
+    pub(crate) fn newest(&self) -> FeedId {
+        self.lock().last
+    }
+
     /// What somebody who comes now has missed: every publication up to this one. A live one is not missed.
-    pub(crate) fn missed(&self) -> Epoch {
+    pub(crate) fn missed(&self) -> FeedId {
         let state = self.lock();
         match &*self.stage.borrow() {
-            Stage::Live(_) => Epoch::NONE,
-            Stage::Vacant | Stage::Held(_) => state.epoch,
+            Stage::Live(_) => FeedId::default(),
+            Stage::Vacant | Stage::Held(_) => state.last,
         }
     }
 
-    /// The publication after `epoch`, live or just over.
-    pub(crate) fn publication_after(&self, epoch: Epoch) -> Option<Live> {
+    /// The publication after `id`, live or just over.
+    pub(crate) fn publication_after(&self, id: FeedId) -> Option<Live> {
         let state = self.lock();
         let live = match &*self.stage.borrow() {
             Stage::Live(live) => Some(live.clone()),
-            Stage::Vacant | Stage::Held(_) => state.over.clone(),
+            Stage::Vacant | Stage::Held(_) => state.over.as_ref().map(|over| over.live.clone()),
         };
-        live.filter(|live| live.feed.epoch() > epoch)
+        live.filter(|live| live.feed.id() > id)
     }
 
     /// Whether somebody publishes.
     pub(crate) fn is_live(&self) -> bool {
-        self.live_feed().is_some()
+        self.live().is_some()
     }
 
     /// Lets go of a publication that was over long ago, and of what a live one has cached too long or beyond its share.
     pub(crate) fn tidy(&self, share: usize) {
-        self.lock().over.take_if(|over| over.feed.silent_ms() > OVER_KEPT_MS);
-        if let Some(feed) = self.live_feed() {
-            feed.tidy(share);
+        self.lock().over.take_if(|over| {
+            let is_followed = over.export.as_ref().is_some_and(|export| export.was_asked());
+            let kept_ms = if is_followed { EXPORTED_KEPT.as_millis() } else { u128::from(OVER_KEPT_MS) };
+            u128::from(over.live.feed.silent_ms()) > kept_ms
+        });
+        if let Some(live) = self.live() {
+            live.feed.tidy(share);
         }
     }
 
@@ -171,86 +201,129 @@ impl Channel {
         self.receivers.load(Ordering::Relaxed)
     }
 
-    /// Asks for the right to publish. Of any number of claims at once, exactly one is granted.
-    pub(crate) fn claim(self: &Arc<Self>, claimant: &Claimant<'_>) -> Claim {
-        let mut state = self.lock();
-        match &state.occupied {
-            Occupied::No => {}
-            Occupied::Reserved { key, until } => {
-                if key != claimant.key && Instant::now() < *until {
-                    return Claim::Busy;
-                }
-            }
-            Occupied::By { key, incumbent, .. } => {
-                let stalled = || {
-                    claimant.unresponsive == Some(state.epoch)
-                        || self.live_feed().is_none_or(|feed| {
-                            u128::from(feed.silent_ms()) > claimant.stall_timeout.as_millis()
-                        })
-                };
-                match claimant.policy {
-                    _ if key != claimant.key => return Claim::Busy,
-                    PublisherPolicy::Reject => return Claim::Busy,
-                    PublisherPolicy::Takeover => {}
-                    PublisherPolicy::TakeoverIfStalled if stalled() => {}
-                    PublisherPolicy::TakeoverIfStalled => {
-                        return Claim::Challenge(Arc::clone(incumbent), state.epoch);
-                    }
-                }
-                incumbent.replace();
-                self.resources.metrics.takeovers.inc();
-            }
-        }
-        Claim::Granted(Box::new(self.begin(&mut state, claimant)))
+    /// The publisher of this node that has the channel.
+    pub(crate) fn present(&self) -> Option<Present> {
+        let state = self.lock();
+        let Some(Occupied { whence: Whence::Here { incumbent, .. }, .. }) = &state.occupied else { return None };
+        let silent_ms = self.live()?.feed.silent_ms();
+        Some(Present {
+            epoch: state.last.epoch,
+            incumbent: Arc::clone(incumbent),
+            silent: Duration::from_millis(silent_ms),
+        })
     }
 
-    fn begin(self: &Arc<Self>, state: &mut State, claimant: &Claimant<'_>) -> Publication {
-        let epoch = state.epoch.next();
-        let bitrate = Arc::new(Bitrate::default());
-        state.epoch = epoch;
-        state.over = None;
-        self.channels.remember(epoch);
-        state.occupied = Occupied::By {
-            key: claimant.key.clone(),
-            incumbent: Arc::clone(claimant.incumbent),
-            bitrate: Arc::clone(&bitrate),
-            started: SystemTime::now(),
+    /// A publication of this node, for other nodes; the one with this epoch, or whichever runs.
+    pub(crate) fn exported(&self, epoch: Option<Epoch>) -> Option<Exported> {
+        let state = self.lock();
+        let running = match &state.occupied {
+            Some(Occupied { whence: Whence::Here { export, .. }, .. }) => {
+                self.live().map(|live| Exported { live, export: Arc::clone(export) })
+            }
+            _ => None,
         };
-        let writer = Feed::open(epoch, Scanner::new(), self.resources.clone());
-        let feed = Arc::clone(writer.feed());
-        self.stage.send_replace(Stage::Live(Live { feed: Arc::clone(&feed), key: claimant.key.clone() }));
+        let over = state.over.as_ref().and_then(|over| {
+            Some(Exported { live: over.live.clone(), export: Arc::clone(over.export.as_ref()?) })
+        });
+        match epoch {
+            None => running,
+            Some(epoch) => running.into_iter().chain(over).find(|exported| exported.live.feed.epoch() == epoch),
+        }
+    }
+
+    /// A publication of this node begins, under a lease of this epoch. `None` when a newer one has begun meanwhile.
+    pub(crate) fn begin_here(
+        self: &Arc<Self>,
+        epoch: Epoch,
+        key: KeyHash,
+        incumbent: &Arc<Incumbent>,
+        grace: Duration,
+    ) -> Option<Publication> {
+        let id = FeedId { epoch, part: 0 };
+        let export = Arc::default();
+        let whence = Whence::Here { incumbent: Arc::clone(incumbent), export };
+        let publication = self.begin(whence, key, grace, Feed::open(id, Scanner::new(), self.resources.clone()))?;
         self.resources.metrics.publications.inc();
         self.resources.metrics.publications_live.inc();
-        Publication {
-            channel: Arc::clone(self),
-            feed,
-            writer: Some(writer),
-            epoch,
-            bitrate,
-            grace: claimant.grace,
+        Some(publication)
+    }
+
+    /// A publication of another node begins on this one, or goes on after a hole. With `beginning` it begins at a join point,
+    /// in this chunk; without, with its first chunk. `None` when a newer one has begun.
+    pub(crate) fn begin_elsewhere(
+        self: &Arc<Self>,
+        origin: NodeId,
+        epoch: Epoch,
+        key: KeyHash,
+        grace: Duration,
+        beginning: Option<(Beginning, Chunk)>,
+    ) -> Option<Publication> {
+        let last = self.newest();
+        let part = if last.epoch == epoch { last.part + 1 } else { 0 };
+        let id = FeedId { epoch, part };
+        let resources = self.resources.clone();
+        let writer = match beginning {
+            Some((beginning, chunk)) => Feed::resume(id, beginning, chunk, resources),
+            None => Feed::open(id, Scanner::new(), resources),
+        };
+        self.begin(Whence::Elsewhere(origin), key, grace, writer)
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        whence: Whence,
+        key: KeyHash,
+        grace: Duration,
+        writer: Writer,
+    ) -> Option<Publication> {
+        let counts = match &whence {
+            Whence::Here { .. } => Counts::AsPublished,
+            Whence::Elsewhere(_) => Counts::AsPulled,
+        };
+        let feed = Arc::clone(writer.feed());
+        let bitrate = Arc::new(Bitrate::default());
+        let mut state = self.lock();
+        if feed.id() <= state.last {
+            return None;
         }
+        state.last = feed.id();
+        state.over = None;
+        let occupied = Occupied { whence, bitrate: Arc::clone(&bitrate), started: SystemTime::now() };
+        let before = state.occupied.replace(occupied);
+        self.stage.send_replace(Stage::Live(Live { feed: Arc::clone(&feed), key }));
+        if let Some(Occupied { whence: Whence::Here { incumbent, .. }, .. }) = before {
+            incumbent.replace();
+            self.resources.metrics.takeovers.inc();
+        }
+        drop(state);
+        Some(Publication { channel: Arc::clone(self), feed, writer: Some(writer), bitrate, grace, counts })
     }
 
     /// The publication is over. Nothing happens if a newer one has begun.
-    fn release(self: &Arc<Self>, epoch: Epoch, end: End, grace: std::time::Duration) {
+    fn release(self: &Arc<Self>, id: FeedId, end: End, grace: Duration) {
         let mut state = self.lock();
-        if state.epoch != epoch {
+        if state.last != id {
             return;
         }
-        let Occupied::By { key, .. } = std::mem::replace(&mut state.occupied, Occupied::No) else { return };
+        let Some(occupied) = state.occupied.take() else { return };
         let now = Instant::now();
         // Who never sent a chunk has no viewers to be kept for it.
-        let sent = self.live_feed().is_some_and(|feed| feed.ring().end() > 0);
+        let sent = self.live().is_some_and(|live| live.feed.ring().end() > 0);
         let (stage, until) = match end {
             End::Lost if sent => (Stage::Held(now + grace), Some(now + grace)),
             End::Clean | End::Lost => (Stage::Vacant, None),
         };
+        let export = match occupied.whence {
+            Whence::Here { export, .. } => Some(export),
+            Whence::Elsewhere(_) => None,
+        };
+        let exported_until =
+            export.as_ref().filter(|export| export.was_asked()).map(|_| now + EXPORTED_KEPT);
         if let Stage::Live(live) = self.stage.send_replace(stage) {
-            state.over = Some(live);
+            state.over = Some(Over { live, export });
         }
-        if let Some(until) = until {
-            state.occupied = Occupied::Reserved { key, until };
-            drop(state);
+        drop(state);
+        if let Some(until) = until.max(exported_until) {
             self.channels.keep_until(self, until);
         }
     }
@@ -264,7 +337,7 @@ impl Channel {
     }
 
     /// What the API tells.
-    pub(crate) fn describe(&self, stall_timeout: std::time::Duration) -> api::Channel {
+    pub(crate) fn describe(&self, stall_timeout: Duration) -> api::Channel {
         let stage = self.stage.borrow().clone();
         let info = match &stage {
             Stage::Live(live) => live.feed.info(),
@@ -279,13 +352,15 @@ impl Channel {
             Stage::Held(_) | Stage::Vacant => api::ChannelState::Waiting,
         };
         let own = self.lock();
-        let (bitrate, started_at) = match &own.occupied {
-            Occupied::By { bitrate, started, .. } if state == api::ChannelState::Live => {
-                (bitrate.bits_per_second(), Some(*started))
-            }
-            Occupied::By { started, .. } => (0, Some(*started)),
-            Occupied::No | Occupied::Reserved { .. } => (0, None),
+        let bitrate = match &own.occupied {
+            Some(occupied) if state == api::ChannelState::Live => occupied.bitrate.bits_per_second(),
+            _ => 0,
         };
+        let started_at = own.occupied.as_ref().map(|occupied| occupied.started);
+        let origin = own.occupied.as_ref().and_then(|occupied| match &occupied.whence {
+            Whence::Here { .. } => None,
+            Whence::Elsewhere(node) => Some(node.clone()),
+        });
         api::Channel {
             name: self.name.clone(),
             state,
@@ -293,14 +368,15 @@ impl Channel {
             tracks: info.map(|info| info.tracks.iter().map(api::Track::from).collect()).unwrap_or_default(),
             receivers: self.receivers() as u64,
             bitrate,
-            epoch: own.epoch,
+            epoch: own.last.epoch,
+            origin,
             started_at: started_at.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
         }
     }
 
-    fn live_feed(&self) -> Option<Arc<Feed>> {
+    fn live(&self) -> Option<Live> {
         match &*self.stage.borrow() {
-            Stage::Live(live) => Some(Arc::clone(&live.feed)),
+            Stage::Live(live) => Some(live.clone()),
             Stage::Vacant | Stage::Held(_) => None,
         }
     }
@@ -320,7 +396,7 @@ impl Drop for Channel {
 impl Publication {
     /// The number of this publication.
     pub(crate) fn epoch(&self) -> Epoch {
-        self.epoch
+        self.feed.epoch()
     }
 
     /// What receivers see of it.
@@ -331,13 +407,17 @@ impl Publication {
     /// Keeps a chunk, which [`Publication::deliver`] then sends.
     pub(crate) fn append(&mut self, chunk: Chunk) {
         let len = chunk.payload().len();
-        let resources = &self.channel.resources;
-        resources.metrics.chunks_received.inc();
-        resources.metrics.bytes_received.inc_by(len as u64);
+        let metrics = &self.channel.resources.metrics;
+        let (chunks, bytes) = match self.counts {
+            Counts::AsPublished => (&metrics.chunks_received, &metrics.bytes_received),
+            Counts::AsPulled => (&metrics.chunks_pulled, &metrics.bytes_pulled),
+        };
+        chunks.inc();
+        bytes.inc_by(len as u64);
         let now = Instant::now();
         self.bitrate.count(len, now);
         if let Some(writer) = &mut self.writer {
-            writer.append(chunk, resources.ms_at(now));
+            writer.append(chunk, self.channel.resources.ms_at(now));
         }
     }
 
@@ -353,16 +433,33 @@ impl Publication {
         if let Some(writer) = self.writer.take() {
             writer.end(End::Clean);
         }
-        self.channel.release(self.epoch, End::Clean, self.grace);
+        self.channel.release(self.feed.id(), End::Clean, self.grace);
+    }
+
+    /// The publisher is gone. Tells what becomes of the channel: whoever never sent a chunk has no viewers to be kept for it.
+    pub(crate) fn lose(self) -> Release {
+        if self.feed.ring().end() > 0 { Release::Held } else { Release::Free }
+    }
+
+    /// Receivers have been held for so long already.
+    pub(crate) fn shorten_grace(&mut self, by: Duration) {
+        self.grace = self.grace.saturating_sub(by);
+    }
+
+    /// Another feed of the same publication takes its place: receivers leave this one for it at once.
+    pub(crate) fn supersede(mut self) {
+        self.writer = None;
     }
 }
 
 impl Drop for Publication {
     fn drop(&mut self) {
-        self.channel.resources.metrics.publications_live.dec();
+        if self.counts == Counts::AsPublished {
+            self.channel.resources.metrics.publications_live.dec();
+        }
         // Without a writer it was finished. The feed ends first, so that a receiver that sees the stage change knows how.
         if self.writer.take().is_some() {
-            self.channel.release(self.epoch, End::Lost, self.grace);
+            self.channel.release(self.feed.id(), End::Lost, self.grace);
         }
     }
 }

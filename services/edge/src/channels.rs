@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use relay_proto::{ChannelName, Epoch};
+use relay_proto::ChannelName;
 use tokio::time::Instant;
 
 use crate::channel::Channel;
@@ -21,9 +21,6 @@ struct Table {
     by_name: HashMap<ChannelName, Weak<Channel>>,
     /// Channels whose publisher vanished: their reservation must outlive their last handle.
     kept: Vec<(Instant, Arc<Channel>)>,
-    /// Highest epoch of any channel. A new channel starts above it, so that the epoch of a channel that went and came
-    /// back never goes back, although nothing is remembered per name.
-    epoch_floor: Epoch,
 }
 
 impl Channels {
@@ -37,10 +34,14 @@ impl Channels {
         if let Some(channel) = table.by_name.get(name).and_then(Weak::upgrade) {
             return channel;
         }
-        let channel =
-            Arc::new(Channel::new(name.clone(), table.epoch_floor, self.resources.clone(), self.clone()));
+        let channel = Arc::new(Channel::new(name.clone(), self.resources.clone(), self.clone()));
         table.by_name.insert(name.clone(), Arc::downgrade(&channel));
         channel
+    }
+
+    /// The channel of this name, if anybody has it.
+    pub(crate) fn get(&self, name: &ChannelName) -> Option<Arc<Channel>> {
+        self.lock().by_name.get(name).and_then(Weak::upgrade)
     }
 
     /// Every channel, by name.
@@ -67,12 +68,6 @@ impl Channels {
         self.lock().kept.extend::<Vec<_>>(kept);
         // Dropped without the lock: a channel that goes takes it.
         drop::<Vec<_>>(due);
-    }
-
-    /// An epoch was given out.
-    pub(crate) fn remember(&self, epoch: Epoch) {
-        let mut table = self.lock();
-        table.epoch_floor = table.epoch_floor.max(epoch);
     }
 
     /// A channel is gone.

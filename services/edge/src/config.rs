@@ -41,6 +41,14 @@ pub struct Config {
     pub challenge_timeout: Duration,
     /// How long receivers are held after their publisher vanished.
     pub grace: Duration,
+    /// How often the registry is told of this node and its leases. What it is not told of for three times as long is over.
+    pub registry_interval: Duration,
+    /// How long a channel is pulled from another node after the last receiver has left.
+    pub upstream_linger: Duration,
+    /// Where the node runs, for whoever chooses between nodes.
+    pub region: Option<String>,
+    /// Where in the region.
+    pub zone: Option<String>,
     /// Bytes cached per channel. 32 MiB are ten seconds of 25 Mbit/s.
     pub cache_bytes: usize,
     /// How far behind a receiver may be before chunks are left out.
@@ -89,6 +97,10 @@ impl Default for Config {
             publisher_media_timeout: None,
             challenge_timeout: Duration::from_secs(2),
             grace: Duration::from_secs(15),
+            registry_interval: Duration::from_secs(2),
+            upstream_linger: Duration::from_secs(10),
+            region: None,
+            zone: None,
             cache_bytes: 32 << 20,
             lag_max: Duration::from_secs(10),
             cache_age: Duration::from_secs(60),
@@ -144,6 +156,7 @@ impl Config {
                 "idle-timeout",
                 "must be longer than heartbeat-interval, or every quiet client is cut",
             ),
+            (!self.registry_interval.is_zero(), "registry-interval", "must not be 0"),
             (!self.handshake_timeout.is_zero(), "handshake-timeout", "must not be 0"),
             (!self.write_timeout.is_zero(), "write-timeout", "must not be 0"),
             (self.cache_age >= self.lag_max, "cache-age", "must not be less than lag-max"),

@@ -1,7 +1,8 @@
 //! One publication as receivers see it: a ring of chunks, what is known of the stream, and who follows it.
 //!
-//! A feed belongs to one epoch. The next publisher gets a feed of its own, so bytes of two epochs cannot meet in one
-//! ring, a cache never outlives its publication, and a receiver changes epochs only by leaving one feed for another.
+//! A feed belongs to one epoch, and where chunks were lost between two nodes, to one part of it. What comes after either
+//! gets a feed of its own, so bytes of two epochs cannot meet in one ring, a ring has no holes, a cache never outlives its
+//! publication, and a receiver passes such a border only by leaving one feed for another, which begins with its init.
 //! A remuxed stream is a feed too, written by the remuxer of the feed it derives from.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -11,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay_media::{Container, Event, Info, Scanner};
 use relay_proto::Epoch;
-use tokio::sync::watch;
+use relay_proto::backbone::From;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::batch::Sent;
@@ -19,7 +21,7 @@ use crate::budget::CacheBudget;
 use crate::chunk::Chunk;
 use crate::fanout::{CrewTasks, Fanout};
 use crate::fmp4::Derived;
-use crate::gop::{Limits, Ring, Seq};
+use crate::gop::{JoinPoint, Limits, Ring, Seq};
 use crate::metrics::Metrics;
 
 /// How long a stream may take to tell its codecs and the size of its picture before one goes on without.
@@ -61,10 +63,31 @@ impl Resources {
     }
 }
 
+/// Which feed of a channel; later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct FeedId {
+    pub(crate) epoch: Epoch,
+    /// Which part of the publication: grows where chunks are left out for all receivers of a node.
+    pub(crate) part: u32,
+}
+
+/// Where a feed begins that does not begin with its publication.
+#[derive(Debug, Clone)]
+pub(crate) struct Beginning {
+    /// Number of its first chunk.
+    pub(crate) first: Seq,
+    pub(crate) container: Container,
+    /// Bytes of the first chunk before the join point.
+    pub(crate) offset: usize,
+    /// What a decoder needs before the join point.
+    pub(crate) init: Bytes,
+    pub(crate) preamble: Bytes,
+}
+
 /// One publication as receivers see it.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    epoch: Epoch,
+    id: FeedId,
     ring: Mutex<Ring>,
     pub(crate) fanout: Fanout,
     info: Mutex<Option<Info>>,
@@ -74,6 +97,8 @@ pub(crate) struct Feed {
     derived: Derived,
     resources: Resources,
     last_chunk_ms: AtomicU64,
+    /// Called after every delivery, and at the end: for the one who carries the chunks to other nodes.
+    delivered: Notify,
 }
 
 /// The writing end of a feed. There is one; dropping it without [`Writer::end`] is an abrupt end.
@@ -81,6 +106,7 @@ pub(crate) struct Feed {
 pub(crate) struct Writer {
     feed: Arc<Feed>,
     scanner: Scanner,
+    lead: Lead,
     events: Vec<Event>,
     recognised: bool,
     end: End,
@@ -91,23 +117,50 @@ pub(crate) struct Writer {
     crews: CrewTasks,
 }
 
+/// What a scanner reads of a stream that it does not see from its first byte on: what a decoder would get.
+#[derive(Debug, Default)]
+struct Lead {
+    /// Still to be read.
+    unread: Option<Beginning>,
+    /// The byte at the join point as the scanner counts; nothing up to there is news.
+    end: Option<u64>,
+    /// Bytes that the scanner has not seen of the first chunk, less those that it saw before it.
+    shift: i64,
+}
+
 impl Feed {
-    /// A feed and its writing end.
-    pub(crate) fn open(epoch: Epoch, scanner: Scanner, resources: Resources) -> Writer {
+    /// A feed that begins with its publication, and its writing end.
+    pub(crate) fn open(id: FeedId, scanner: Scanner, resources: Resources) -> Writer {
+        Self::begin(id, scanner, 0, resources)
+    }
+
+    /// A feed that begins at a join point of its publication, which lies in this chunk.
+    pub(crate) fn resume(id: FeedId, beginning: Beginning, chunk: Chunk, resources: Resources) -> Writer {
+        let scanner = Scanner::for_container(beginning.container);
+        let mut writer = Self::begin(id, scanner, beginning.first, resources);
+        writer.append(chunk, writer.feed.now_ms());
+        writer.feed.ring().mark_first(beginning.offset, beginning.init.clone(), beginning.preamble.clone());
+        writer.lead.unread = Some(beginning);
+        writer
+    }
+
+    fn begin(id: FeedId, scanner: Scanner, first: Seq, resources: Resources) -> Writer {
         let feed = Arc::new(Self {
-            epoch,
-            ring: Mutex::new(Ring::new(resources.limits)),
+            id,
+            ring: Mutex::new(Ring::new(resources.limits, first)),
             fanout: Fanout::default(),
             info: Mutex::default(),
             progress: watch::Sender::new(0),
             end: AtomicU8::new(RUNNING),
             derived: Derived::default(),
             last_chunk_ms: AtomicU64::new(resources.now_ms()),
+            delivered: Notify::new(),
             resources,
         });
         Writer {
             feed,
             scanner,
+            lead: Lead::default(),
             events: Vec::new(),
             recognised: false,
             end: End::Lost,
@@ -117,9 +170,19 @@ impl Feed {
         }
     }
 
+    /// Which feed of its channel this is.
+    pub(crate) fn id(&self) -> FeedId {
+        self.id
+    }
+
     /// The publication's number.
     pub(crate) fn epoch(&self) -> Epoch {
-        self.epoch
+        self.id.epoch
+    }
+
+    /// Waits for a delivery or the end, one that has happened since the last time included. For one task only.
+    pub(crate) async fn delivered(&self) {
+        self.delivered.notified().await;
     }
 
     /// The ring. Hold it for a moment only: the publisher waits for it.
@@ -177,7 +240,7 @@ impl Feed {
 
     /// Another feed of the same publication, and its writing end.
     pub(crate) fn derive(&self, scanner: Scanner) -> Writer {
-        Self::open(self.epoch, scanner, self.resources.clone())
+        Self::open(self.id, scanner, self.resources.clone())
     }
 
     /// The clock of the rings.
@@ -265,10 +328,46 @@ impl Feed {
         gop
     }
 
+    /// What another node needs to follow the publication from here on.
+    pub(crate) fn snapshot(&self, from: From) -> Snapshot {
+        let container = self.container();
+        let ring = self.ring();
+        let newest = || ring.join_from(0).filter(|join| ring.get(join.seq).is_some());
+        let (first, join) = match from {
+            From::Start if ring.first() == 0 => (0, None),
+            From::Seq(seq) if (ring.first()..=ring.end()).contains(&seq) => (seq, None),
+            From::Start | From::Newest | From::Seq(_) => match newest() {
+                Some(join) => (join.seq, Some(join)),
+                // What has just begun is not known yet, and is all there from its first byte on.
+                None if ring.first() == 0 => (0, None),
+                None => (ring.end(), None),
+            },
+        };
+        let chunks = (first..ring.end()).filter_map(|seq| ring.get(seq).cloned()).collect();
+        Snapshot { container, first, join, chunks }
+    }
+
+    /// Up to `count_max` chunks from `next` on; `None` where the first of them is gone.
+    pub(crate) fn chunks_from(&self, next: Seq, count_max: usize) -> Option<Vec<(Chunk, Option<u32>)>> {
+        let ring = self.ring();
+        let chunk = |seq| ring.get(seq).map(|chunk| (chunk.clone(), ring.generation_at(seq)));
+        (next >= ring.first()).then(|| (next..).map_while(chunk).take(count_max).collect())
+    }
+
     /// The payloads from this chunk on.
     pub(crate) fn from(&self, next: Seq) -> Pieces {
         Pieces::from(&self.ring(), next)
     }
+}
+
+/// What another node needs to follow a publication: its chunks from `first` on, without holes.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) container: Option<Container>,
+    pub(crate) first: Seq,
+    /// Where in the first chunk a decoder may start, unless the asker has what comes before or that is the very start.
+    pub(crate) join: Option<JoinPoint>,
+    pub(crate) chunks: Vec<Chunk>,
 }
 
 /// What is cached at some moment, of a feed and of its fMP4 form.
@@ -338,6 +437,7 @@ impl Writer {
             self.scan(chunk.payload());
         }
         self.feed.derived.take(first, &due, self.feed.last_chunk_ms.load(Ordering::Relaxed));
+        self.feed.delivered.notify_one();
         self.due = due;
         self.due.clear();
     }
@@ -363,11 +463,28 @@ impl Writer {
     }
 
     fn scan(&mut self, payload: &[u8]) {
+        let payload = match self.lead.unread.take() {
+            Some(beginning) => {
+                self.scan_lead(&beginning);
+                payload.get(beginning.offset..).unwrap_or_default()
+            }
+            None => payload,
+        };
         // A peer can make every other byte an event; in pieces, that is never many at once.
         for piece in payload.chunks(SCAN_BYTES_MAX) {
             self.scanner.push(piece, &mut self.events);
             self.note();
         }
+    }
+
+    fn scan_lead(&mut self, beginning: &Beginning) {
+        for bytes in [&beginning.init, &beginning.preamble] {
+            self.scanner.push(bytes, &mut self.events);
+        }
+        let end = (beginning.init.len() + beginning.preamble.len()) as u64;
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.lead.end = Some(end);
+        self.lead.shift = signed(beginning.offset as u64) - signed(end);
     }
 
     /// Takes over what the scanner found.
@@ -386,7 +503,12 @@ impl Writer {
         }
         for event in self.events.drain(..) {
             match event {
-                Event::Join(join) => joins |= ring.mark(&join),
+                // Where the feed begins is marked already.
+                Event::Join(join) if self.lead.end.is_some_and(|end| join.at <= end) => joins = true,
+                Event::Join(mut join) => {
+                    join.at = join.at.saturating_add_signed(self.lead.shift);
+                    joins |= ring.mark(&join);
+                }
                 Event::Info => news = true,
                 Event::Unit { .. } => {}
             }
@@ -410,6 +532,7 @@ impl Drop for Writer {
         self.feed.derived.end(self.end);
         self.feed.fanout.wake_all();
         self.feed.tell_progress();
+        self.feed.delivered.notify_one();
     }
 }
 

@@ -96,11 +96,12 @@ pub(crate) enum Read {
 }
 
 impl Ring {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// A ring of a publication whose first chunk here is `first`; those before it are nobody's on this node.
+    pub(crate) fn new(limits: Limits, first: Seq) -> Self {
         Self {
             limits,
             chunks: VecDeque::new(),
-            first: 0,
+            first,
             bytes: 0,
             stream_len: 0,
             joins: VecDeque::new(),
@@ -181,6 +182,19 @@ impl Ring {
             preamble: join.preamble.clone(),
         });
         true
+    }
+
+    /// Remembers the join point with which a ring starts that does not start with its publication.
+    pub(crate) fn mark_first(&mut self, offset: usize, init: Bytes, preamble: Bytes) {
+        self.init = init.clone();
+        let generation = self.generation;
+        self.joins.push_front(JoinPoint { seq: self.first, offset, init, generation, preamble });
+    }
+
+    /// The number of the init that is needed at the first join point in a chunk, if there is one.
+    pub(crate) fn generation_at(&self, seq: Seq) -> Option<u32> {
+        let index = self.joins.partition_point(|join| join.seq < seq);
+        self.joins.get(index).filter(|join| join.seq == seq).map(|join| join.generation)
     }
 
     /// The stream has no join points: a receiver may start at any chunk.
@@ -302,7 +316,7 @@ mod tests {
 
     /// Chunks of 8 bytes.
     fn ring(chunks: u64) -> Ring {
-        let mut ring = Ring::new(LIMITS);
+        let mut ring = Ring::new(LIMITS, 0);
         for number in 0..chunks {
             ring.push(Chunk::copy_from(&[number as u8; 8]), 0);
         }
@@ -437,7 +451,7 @@ mod tests {
         /// and every join point that is offered can be read from.
         #[test]
         fn reads_have_no_holes(steps in prop::collection::vec((0usize..40, 0u64..900, 0u8..6), 1..200)) {
-            let mut ring = Ring::new(LIMITS);
+            let mut ring = Ring::new(LIMITS, 0);
             let (mut now, mut cursor, mut stream_len) = (0, 0, 0u64);
             for (number, (len, pause, action)) in steps.into_iter().enumerate() {
                 now += pause;

@@ -13,7 +13,10 @@ mod channel;
 mod channels;
 mod chunk;
 mod clock;
+mod cluster;
 mod config;
+mod demand;
+mod export;
 mod fanout;
 mod feed;
 mod fmp4;
@@ -21,13 +24,16 @@ mod follower;
 mod gop;
 mod handshake;
 mod heard;
+mod heartbeat;
 mod inbound;
 mod incumbent;
 mod keeper;
+mod lease;
 mod listener;
 mod mask;
 mod metrics;
 mod node;
+mod origin;
 mod outlet;
 mod page;
 mod probe;
@@ -35,6 +41,7 @@ mod publisher;
 mod receiver;
 mod session;
 mod socket;
+mod upstream;
 mod utf8;
 
 use std::io;
@@ -42,18 +49,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_cluster::registry::Terms;
+use relay_lifecycle::backoff::entropy;
 use relay_lifecycle::drain::{Drain, Phase};
 use relay_lifecycle::readiness::Readiness;
+use relay_proto::Incarnation;
+use relay_proto::backbone::Peer;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing::{info, warn};
 
 pub use auth::ReceivePolicy;
+pub use cluster::Links;
 pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy};
 
 use crate::budget::CacheBudget;
 use crate::channels::Channels;
+use crate::cluster::Cluster;
 use crate::feed::Resources;
 use crate::gop::Limits;
+use crate::heartbeat::Heartbeat;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::node::{Leaving, Node};
@@ -66,6 +80,7 @@ pub struct Edge {
     budget: Arc<CacheBudget>,
     readiness: Readiness,
     address: SocketAddr,
+    heartbeat: Arc<Heartbeat>,
 }
 
 /// Why a node cannot start.
@@ -94,6 +109,9 @@ const DRAIN_PACE: Duration = Duration::from_millis(2);
 const DRAIN_RECEIVERS_SHARE: f64 = 0.6;
 const DRAIN_PUBLISHERS_SHARE: f64 = 0.15;
 
+/// How many intervals of the registry a lease lasts without being renewed: two renewals may be lost.
+const LEASE_INTERVALS: u32 = 3;
+
 /// How often the node looks after what nobody else looks after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -104,6 +122,7 @@ impl Edge {
     /// See [`BindError`].
     pub async fn bind(
         config: Config,
+        links: Links,
         registry: &prometheus::Registry,
         readiness: &Readiness,
     ) -> Result<Self, BindError> {
@@ -124,8 +143,13 @@ impl Edge {
             metrics: Arc::clone(&metrics),
             started: Instant::now(),
         });
-        let node = Arc::new(Node::new(config, metrics, channels));
-        Ok(Self { node, listener, budget, readiness: readiness.clone(), address })
+        let terms = Terms { ttl: config.registry_interval * LEASE_INTERVALS, grace: config.grace };
+        let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(entropy()) };
+        let url = config.advertise_url.clone().unwrap_or_else(|| format!("ws://{address}"));
+        let cluster = Cluster::new(peer, links, terms);
+        let node = Arc::new(Node::new(config, metrics, channels, cluster));
+        let heartbeat = Arc::new(Heartbeat::new(&node, url, readiness));
+        Ok(Self { node, listener, budget, readiness: readiness.clone(), address, heartbeat })
     }
 
     /// The address that was taken.
@@ -137,6 +161,9 @@ impl Edge {
     pub async fn run(mut self, mut drain: Drain) {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.node.cluster.spawn(origin::serve(Arc::clone(&self.node)));
+        let heartbeat = Arc::clone(&self.heartbeat);
+        self.node.cluster.spawn(async move { heartbeat.run().await });
         loop {
             tokio::select! {
                 biased;
@@ -150,13 +177,17 @@ impl Edge {
 
     fn keep_house(&self) {
         self.node.channels.sweep(Instant::now());
+        self.node.cluster.reap();
         self.node.metrics.cache_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
     }
 
-    /// The drain: unready, no new sessions, receivers away one by one, then publishers, then whoever is left.
+    /// The drain: unready, no new sessions, the cluster told, receivers away one by one, then publishers, then whoever is
+    /// left.
     async fn leave(mut self, mut drain: Drain) {
         let deadline = Instant::now() + self.node.config.drain_deadline;
         self.readiness.leave();
+        self.node.leave(Leaving::Announced);
+        self.heartbeat.beat().await;
         let receivers_within = (DRAIN_PACE * u32::try_from(self.listener.connections()).unwrap_or(u32::MAX))
             .min(self.node.config.drain_deadline.mul_f64(DRAIN_RECEIVERS_SHARE));
         let publishers_within =
@@ -185,6 +216,8 @@ impl Edge {
             warn!(connections = listener.connections(), "drain cut short");
         }
         listener.shutdown().await;
+        node.cluster.shutdown().await;
+        self.heartbeat.withdraw().await;
         info!("drain ended");
     }
 }

@@ -21,6 +21,19 @@ pub(crate) struct Metrics {
     pub(crate) skips: IntCounter,
     pub(crate) cache_bytes: IntGauge,
     pub(crate) accept_errors: IntCounter,
+    pub(crate) registry_up: IntGauge,
+    pub(crate) registry_errors: IntCounter,
+    pub(crate) backbone_up: IntGauge,
+    pub(crate) leases: IntGauge,
+    pub(crate) leases_lost: IntCounter,
+    pub(crate) exports: IntGauge,
+    pub(crate) exports_behind: IntCounter,
+    pub(crate) snapshots: IntCounter,
+    pub(crate) upstreams: IntGauge,
+    pub(crate) chunks_pulled: IntCounter,
+    pub(crate) bytes_pulled: IntCounter,
+    pub(crate) gaps: IntCounterVec,
+    pub(crate) stale: IntCounter,
 }
 
 /// Why a connection never became a session.
@@ -127,7 +140,46 @@ impl Metrics {
                 "relaycast_accept_errors_total",
                 "Connections that could not be accepted.",
             )?,
+            registry_up: gauge("relaycast_registry_up", "Whether the last heartbeat reached the registry.")?,
+            registry_errors: counter(
+                "relaycast_registry_errors_total",
+                "Calls of the registry that it did not answer.",
+            )?,
+            backbone_up: gauge("relaycast_backbone_up", "Whether the backbone is connected.")?,
+            leases: gauge("relaycast_leases", "Leases of channels that this node has.")?,
+            leases_lost: counter(
+                "relaycast_leases_lost_total",
+                "Leases that somebody else had when they were to be renewed.",
+            )?,
+            exports: gauge(
+                "relaycast_exports",
+                "Publications of this node whose chunks go to other nodes.",
+            )?,
+            exports_behind: counter(
+                "relaycast_exports_behind_total",
+                "Chunks that the backbone did not take before they were too old.",
+            )?,
+            snapshots: counter("relaycast_snapshots_total", "Snapshots that were sent to other nodes.")?,
+            upstreams: gauge(
+                "relaycast_upstreams",
+                "Channels that are wanted here, and pulled where another node has their publisher.",
+            )?,
+            chunks_pulled: counter("relaycast_pulled_chunks_total", "Chunks taken from other nodes.")?,
+            bytes_pulled: counter("relaycast_pulled_bytes_total", "Payload bytes taken from other nodes.")?,
+            gaps: counters(
+                "relaycast_upstream_gaps_total",
+                "Times that chunks were lost between nodes: healed, they came after all; skipped, receivers went on at a \
+                 join point.",
+                &["outcome"],
+            )?,
+            stale: counter(
+                "relaycast_stale_messages_total",
+                "Messages of origins that have been replaced, which are passed over.",
+            )?,
         };
+        for outcome in ["healed", "skipped"] {
+            metrics.gaps.with_label_values(&[outcome]);
+        }
         for kind in Kind::ALL {
             metrics.sessions.with_label_values(&[kind.name()]);
             for close in Close::ALL {

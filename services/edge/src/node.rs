@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::channels::Channels;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
@@ -19,6 +20,7 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) channels: Channels,
+    pub(crate) cluster: Cluster,
     leaving: watch::Sender<Leaving>,
 }
 
@@ -26,6 +28,8 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leaving {
     No,
+    /// It is, and tells the cluster so; nobody leaves yet.
+    Announced,
     /// Sessions leave one by one.
     Paced {
         /// Receivers and probes leave at random moments from now on, for this long.
@@ -39,8 +43,8 @@ pub(crate) enum Leaving {
 const RETRY_AFTER_MS: std::ops::Range<u64> = 500..3_000;
 
 impl Node {
-    pub(crate) fn new(config: Config, metrics: Arc<Metrics>, channels: Channels) -> Self {
-        Self { config, metrics, channels, leaving: watch::Sender::new(Leaving::No) }
+    pub(crate) fn new(config: Config, metrics: Arc<Metrics>, channels: Channels, cluster: Cluster) -> Self {
+        Self { config, metrics, channels, cluster, leaving: watch::Sender::new(Leaving::No) }
     }
 
     pub(crate) fn session_id(&self) -> SessionId {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relay_proto::StreamKey;
+use relay_proto::KeyHash;
 use relay_proto::websocket::{Close, OpCode};
 
 use crate::channel::Channel;
@@ -11,7 +11,7 @@ use crate::keeper::{Ended, Session};
 use crate::outlet::frame;
 
 /// Runs a probe's session to its end.
-pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
+pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyHash) -> Ended {
     let mut stage = channel.stage();
     let missed = channel.missed();
     loop {
@@ -19,7 +19,7 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &Str
         stage.borrow_and_update();
         let live = channel.publication_after(missed);
         if let Some(live) = &live
-            && !session.node.config.receive_policy.admits(key, &live.key)
+            && !session.node.config.receive_policy.admits(&key, &live.key)
         {
             return Close::WrongKey.into();
         }

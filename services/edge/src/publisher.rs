@@ -7,62 +7,51 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use relay_proto::StreamKey;
+use relay_cluster::registry::Release;
+use relay_proto::KeyHash;
 use relay_proto::websocket::Close;
 use tokio::time::sleep;
 use tracing::info;
 
 use crate::batch::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
-use crate::channel::{Channel, Claim, Claimant, Publication};
+use crate::channel::{Channel, Publication};
 use crate::feed::Feed;
 use crate::inbound::{Farewell, Received};
 use crate::incumbent::Incumbent;
 use crate::keeper::{Ended, Session};
+use crate::lease::Tenure;
 use crate::socket::Inbound;
 
 /// Runs a publisher's session to its end.
-pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: &StreamKey) -> Ended {
+pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyHash) -> Ended {
+    let tenure = tokio::select! {
+        biased;
+        // It may take seconds to find out whether somebody else lives.
+        acquired = Tenure::acquire(&session.node, channel, key) => match acquired {
+            Ok(tenure) => tenure,
+            Err(close) => return close.into(),
+        },
+        ended = session.keeper.keep() => return ended,
+    };
+    let epoch = tenure.epoch();
     let incumbent = Arc::new(Incumbent::new(&session.outlet));
-    let claim = claim(session, channel, key, &incumbent);
-    let Some(publication) = claim.await else {
-        return Close::Busy { retry_after_ms: session.node.retry_after_ms() }.into();
+    let grace = session.node.config.grace;
+    let Some(publication) = channel.begin_here(epoch, key, &incumbent, grace) else {
+        return Close::Replaced.into();
     };
-    info!(channel = channel.name().as_str(), epoch = publication.epoch().number(), "publication began");
-    publish(session, publication, &incumbent).await
+    info!(channel = channel.name().as_str(), epoch = epoch.number(), "publication began");
+    let (ended, release) = publish(session, publication, &incumbent, &tenure).await;
+    tenure.release(release).await;
+    ended
 }
 
-async fn claim(
-    session: &Session,
-    channel: &Arc<Channel>,
-    key: &StreamKey,
-    incumbent: &Arc<Incumbent>,
-) -> Option<Publication> {
-    let config = &session.node.config;
-    let mut claimant = Claimant {
-        key,
-        incumbent,
-        policy: config.publisher_policy,
-        stall_timeout: config.publisher_stall_timeout,
-        grace: config.grace,
-        unresponsive: None,
-    };
-    match channel.claim(&claimant) {
-        Claim::Granted(publication) => Some(*publication),
-        Claim::Busy => None,
-        Claim::Challenge(other, epoch) => {
-            let answers = other.answers(config.challenge_timeout).await;
-            claimant.unresponsive = (!answers).then_some(epoch);
-            // Asked again in any case: what was heard may have been its farewell.
-            match channel.claim(&claimant) {
-                Claim::Granted(publication) => Some(*publication),
-                // It lives, or somebody newer came meanwhile.
-                Claim::Busy | Claim::Challenge(..) => None,
-            }
-        }
-    }
-}
-
-async fn publish(session: &mut Session, mut publication: Publication, incumbent: &Incumbent) -> Ended {
+/// Tells why it ended, and what becomes of the channel.
+async fn publish(
+    session: &mut Session,
+    mut publication: Publication,
+    incumbent: &Incumbent,
+    tenure: &Tenure,
+) -> (Ended, Release) {
     let Session { node, inbound, keeper, .. } = session;
     let stalled = stalled(publication.feed(), node.config.publisher_media_timeout);
     let otherwise = async {
@@ -71,6 +60,7 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
             () = incumbent.replaced() => Close::Replaced.into(),
             ended = keeper.keep() => ended,
             () = stalled => Close::Stalled.into(),
+            _ = tenure.keep() => Close::Replaced.into(),
         }
     };
     // Looked at only when something of it has news, and not with every chunk.
@@ -80,15 +70,27 @@ async fn publish(session: &mut Session, mut publication: Publication, incumbent:
         let received = tokio::select! {
             biased;
             received = inbound.next() => received,
-            Some(ended) = otherwise.next() => return ended,
+            Some(ended) = otherwise.next() => {
+                return match ended {
+                    Ended::Close(close) if close.ends_publication() => {
+                        publication.finish();
+                        (ended, Release::Free)
+                    }
+                    _ => (ended, publication.lose()),
+                };
+            }
         };
         let gathered = gather(inbound, &mut publication, received);
         publication.deliver();
         if let Err(last) = gathered {
-            if last == Received::Closed(Farewell::Done) {
-                publication.finish();
-            }
-            return Ended::by(&last).unwrap_or(Close::UnexpectedText.into());
+            let release = match last {
+                Received::Closed(Farewell::Done) => {
+                    publication.finish();
+                    Release::Free
+                }
+                _ => publication.lose(),
+            };
+            return (Ended::by(&last).unwrap_or(Close::UnexpectedText.into()), release);
         }
     }
 }

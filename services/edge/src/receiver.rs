@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay_proto::notice::{Notice, Start};
 use relay_proto::websocket::{CacheChoice, Close, Form, Kind, Target};
-use relay_proto::{Epoch, api};
+use relay_proto::{KeyHash, api};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{Channel, Live, Stage};
 use crate::clock::unix_ms;
-use crate::feed::{End, Feed};
+use crate::feed::{End, Feed, FeedId};
 use crate::fmp4::{Fmp4, Unavailable};
 use crate::follower::{Announce, Follower, Pumped, StartAt};
 use crate::keeper::{Ended, Session};
@@ -26,16 +26,22 @@ const SKIPS_FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs a receiver's session to its end.
-pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, target: &Target) -> Ended {
+pub(crate) async fn run(
+    session: &mut Session,
+    channel: &Arc<Channel>,
+    target: &Target,
+    key: KeyHash,
+) -> Ended {
     let max = session.node.config.receivers_per_channel_max;
     let Some(_counted) = channel.admit_receiver(max) else {
         return Close::Full { retry_after_ms: session.node.retry_after_ms() }.into();
     };
     let mut receiver = Receiver {
         target,
+        key,
         channel,
         stage: channel.stage(),
-        epoch: channel.missed(),
+        last: channel.missed(),
         served: false,
         notices: Notices { wanted: target.options.notices, node: Arc::clone(&session.node) },
         next_stats: Instant::now() + STATS_INTERVAL,
@@ -50,10 +56,11 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, target: &
 
 struct Receiver<'a> {
     target: &'a Target,
+    key: KeyHash,
     channel: &'a Arc<Channel>,
     stage: watch::Receiver<Stage>,
-    /// The publication that is or was followed, or the last one that was over before this receiver came.
-    epoch: Epoch,
+    /// The feed that is or was followed, or the last one that was over before this receiver came.
+    last: FeedId,
     /// Whether one was followed.
     served: bool,
     notices: Notices,
@@ -70,10 +77,10 @@ impl Receiver<'_> {
         let mut start = self.first_start();
         loop {
             let live = self.publication(session).await?;
-            if !session.node.config.receive_policy.admits(&self.target.key, &live.key) {
+            if !session.node.config.receive_policy.admits(&self.key, &live.key) {
                 return Err(Close::WrongKey.into());
             }
-            self.epoch = live.feed.epoch();
+            self.last = live.feed.id();
             self.served = true;
             let end = match self.target.options.form {
                 Form::Published => self.follow(session, &live.feed, &live.feed, start).await?,
@@ -119,7 +126,7 @@ impl Receiver<'_> {
                 Stage::Held(until) => Some(until),
                 Stage::Live(_) | Stage::Vacant => None,
             };
-            if let Some(live) = self.channel.publication_after(self.epoch) {
+            if let Some(live) = self.channel.publication_after(self.last) {
                 return Ok(live);
             }
             if let Some(until) = held

@@ -8,11 +8,12 @@ use relay_proto::websocket::{Close, Kind, ParseTargetError, Target};
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::demand::Wanted;
 use crate::keeper::{Ended, Keeper, Session};
 use crate::metrics::Counted;
 use crate::node::Node;
 use crate::socket::{self, InboundLimits, Traffic};
-use crate::{probe, publisher, receiver};
+use crate::{probe, publisher, receiver, upstream};
 
 /// Largest message from a client that has nothing to send but heartbeats.
 const IDLE_MESSAGE_BYTES_MAX: usize = 4 << 10;
@@ -77,11 +78,20 @@ pub(crate) fn open(node: &Arc<Node>, accepted: Accepted) -> Opened {
 impl Session {
     async fn serve(&mut self, target: &Target) -> Ended {
         let channel = self.node.channels.open(&target.channel);
-        match target.kind {
+        let key = self.node.cluster.hash(&target.channel, &target.key);
+        if target.kind == Kind::Publish {
             // Boxed: the largest role would set the size of every task, and there are far more receivers.
-            Kind::Publish => Box::pin(publisher::run(self, &channel, &target.key)).await,
-            Kind::Receive | Kind::ReceiveClearCache => receiver::run(self, &channel, target).await,
-            Kind::Probe => probe::run(self, &channel, &target.key).await,
+            return Box::pin(publisher::run(self, &channel, key)).await;
+        }
+        let _wanted = Wanted::new(&channel, |channel| {
+            let node = Arc::clone(&self.node);
+            self.node.cluster.spawn(upstream::run(node, channel));
+        });
+        match target.kind {
+            Kind::Probe => probe::run(self, &channel, key).await,
+            Kind::Receive | Kind::ReceiveClearCache | Kind::Publish => {
+                receiver::run(self, &channel, target, key).await
+            }
         }
     }
 }

@@ -198,7 +198,7 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     files::raise_limit(config.sessions_max, config.handshakes_max);
 
     let edge =
-        Edge::bind(config, &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
+        Edge::bind(config, relay_edge::Links::alone(), &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
     let admin = Admin::bind(admin_listen, registry, readiness).await.map_err(|error| {
         Failure::io(format_args!("cannot listen on {admin_listen} (--admin-listen)"), &error)
     })?;

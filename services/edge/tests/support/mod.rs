@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use relay_edge::{Config, Edge};
+use relay_edge::{Config, Edge, Links};
 use relay_lifecycle::drain::{self, Trigger};
 use relay_lifecycle::readiness::Readiness;
 use relay_proto::api;
@@ -39,7 +39,7 @@ impl Node {
         let metrics = prometheus::Registry::new();
         let readiness = Readiness::new();
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..config };
-        let edge = Edge::bind(config, &metrics, &readiness).await.unwrap();
+        let edge = Edge::bind(config, Links::alone(), &metrics, &readiness).await.unwrap();
         let address = edge.local_addr();
         let (trigger, drain) = drain::channel();
         #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]

@@ -1,0 +1,125 @@
+//! This node as a member of its cluster: its name there, the registry and the backbone, and the tasks that use them.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use relay_cluster::registry::{Claim, Lease, Terms};
+use relay_cluster::{Backbone, Registry};
+use relay_proto::backbone::{Body, Envelope, Kind, Origin, Peer, Subjects, cut, to_json};
+use relay_proto::{ChannelName, Epoch, KeyHash, StreamKey};
+use tokio::task::JoinSet;
+use tracing::error;
+
+/// How a node reaches the others.
+#[derive(Debug, Clone)]
+pub struct Links {
+    /// Who publishes what.
+    pub registry: Arc<dyn Registry>,
+    /// What carries messages.
+    pub backbone: Arc<dyn Backbone>,
+    /// The name of the cluster: the first part of keys and subjects.
+    pub cluster: relay_proto::NodeId,
+    /// What keys are hashed with; all nodes have the same.
+    pub secret: Arc<[u8]>,
+}
+
+impl Links {
+    /// Of a node that is alone.
+    pub fn alone() -> Self {
+        Self {
+            registry: Arc::new(relay_cluster::registry::MemoryRegistry::new()),
+            backbone: Arc::new(relay_cluster::backbone::MemoryBackbone::new()),
+            cluster: relay_proto::registry::DEFAULT_CLUSTER.parse().expect("the default follows the grammar"),
+            secret: Arc::from([]),
+        }
+    }
+}
+
+/// This node among the others.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) peer: Peer,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) backbone: Arc<dyn Backbone>,
+    pub(crate) subjects: Subjects,
+    pub(crate) terms: Terms,
+    secret: Arc<[u8]>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(peer: Peer, links: Links, terms: Terms) -> Self {
+        let Links { registry, backbone, cluster, secret } = links;
+        Self { peer, registry, backbone, subjects: Subjects::new(cluster), terms, secret, tasks: Mutex::default() }
+    }
+
+    /// What the cluster knows of a key.
+    pub(crate) fn hash(&self, channel: &ChannelName, key: &StreamKey) -> KeyHash {
+        KeyHash::of(&self.secret, channel, key)
+    }
+
+    /// A claim of this node.
+    pub(crate) fn claim(&self, channel: &ChannelName, key: KeyHash, exceeds: Epoch) -> Claim {
+        let (channel, peer) = (channel.clone(), self.peer.clone());
+        Claim { channel, peer, key, replaces: None, exceeds, terms: self.terms }
+    }
+
+    /// A lease that was granted to this node.
+    pub(crate) fn lease(&self, claim: Claim, epoch: Epoch) -> Lease {
+        Lease { channel: claim.channel, peer: claim.peer, epoch, key: claim.key, terms: claim.terms }
+    }
+
+    /// The messages that tell the others who publishes.
+    pub(crate) fn begin(&self, epoch: Epoch, key: KeyHash) -> Bytes {
+        let origin = Origin { peer: self.peer.clone(), key };
+        self.whole(Envelope::new(Kind::Begin, epoch, 0), &to_json(&origin))
+    }
+
+    /// A message of a small body, which fits any server.
+    pub(crate) fn whole(&self, envelope: Envelope, body: &[u8]) -> Bytes {
+        cut(envelope, body, usize::MAX).next().unwrap_or_default()
+    }
+
+    /// Runs a task that ends by itself, or with the node.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.lock().spawn(task);
+    }
+
+    /// Buries the tasks that have ended.
+    pub(crate) fn reap(&self) {
+        let mut tasks = self.lock();
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(panic) = ended
+                && panic.is_panic()
+            {
+                error!(error = %panic, "a task of the cluster panicked");
+            }
+        }
+    }
+
+    /// Ends all of them.
+    pub(crate) async fn shutdown(&self) {
+        let mut tasks = std::mem::take(&mut *self.lock());
+        tasks.shutdown().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of a message, if it is one that this node understands.
+pub(crate) fn open(payload: Bytes) -> Option<Body> {
+    match Envelope::open(payload) {
+        Ok(body) => Some(body),
+        Err(error) => {
+            tracing::debug!(%error, "a message that is not understood");
+            None
+        }
+    }
+}
+
+/// The shorter of what is configured and what an answer of the registry or of another node may take at all.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

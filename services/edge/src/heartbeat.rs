@@ -1,0 +1,165 @@
+//! Tells the registry of this node, and the node whether registry and backbone are there.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use relay_lifecycle::readiness::{Latch, Readiness};
+use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use crate::clock::unix_ms;
+use crate::cluster::ANSWER_TIMEOUT;
+use crate::node::Node;
+
+/// What a heartbeat says, and what became of the last one.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    node: Arc<Node>,
+    url: String,
+    started_ms: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    registry: Part,
+    backbone: Part,
+    /// Bytes to receivers up to the last heartbeat, and when that was.
+    sent_bytes: u64,
+    at: Instant,
+}
+
+/// Something that the node needs and may lose.
+#[derive(Debug)]
+struct Part {
+    readiness: Readiness,
+    name: &'static str,
+    /// While it is missing.
+    missing: Option<Latch>,
+    up: prometheus::IntGauge,
+}
+
+impl Part {
+    fn new(readiness: &Readiness, name: &'static str, up: prometheus::IntGauge) -> Self {
+        Self { readiness: readiness.clone(), name, missing: Some(readiness.latch(name)), up }
+    }
+
+    fn is(&mut self, there: bool) {
+        self.up.set(i64::from(there));
+        match (there, self.missing.take()) {
+            (true, Some(latch)) => {
+                latch.ready();
+                info!(part = self.name, "reached");
+            }
+            (false, None) => {
+                self.missing = Some(self.readiness.latch(self.name));
+                warn!(part = self.name, "lost");
+            }
+            (_, missing) => self.missing = missing,
+        }
+    }
+}
+
+impl Heartbeat {
+    pub(crate) fn new(node: &Arc<Node>, url: String, readiness: &Readiness) -> Self {
+        Self {
+            node: Arc::clone(node),
+            url,
+            started_ms: unix_ms(),
+            state: Mutex::new(State {
+                registry: Part::new(readiness, "registry", node.metrics.registry_up.clone()),
+                backbone: Part::new(readiness, "backbone", node.metrics.backbone_up.clone()),
+                sent_bytes: 0,
+                at: Instant::now(),
+            }),
+        }
+    }
+
+    /// Beats for as long as it is polled.
+    pub(crate) async fn run(&self) {
+        let mut beat = interval(self.node.config.registry_interval);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut contact = self.node.cluster.backbone.contact();
+        loop {
+            let connected = contact.borrow_and_update().connected;
+            self.lock().backbone.is(connected);
+            tokio::select! {
+                _ = contact.changed() => {}
+                _ = beat.tick() => self.beat().await,
+            }
+        }
+    }
+
+    /// One heartbeat.
+    pub(crate) async fn beat(&self) {
+        let record = self.record();
+        let cluster = &self.node.cluster;
+        match timeout(ANSWER_TIMEOUT, cluster.registry.announce(&record, cluster.terms.ttl)).await {
+            Ok(Ok(displaced)) => {
+                self.lock().registry.is(true);
+                if let Some(other) = displaced.filter(|other| other.incarnation != record.incarnation) {
+                    warn!(node = %other.node, url = other.url, "another node of this name was here: names must differ");
+                }
+            }
+            failed => {
+                self.node.metrics.registry_errors.inc();
+                self.lock().registry.is(false);
+                if let Ok(Err(error)) = failed {
+                    warn!(%error, "heartbeat failed");
+                }
+            }
+        }
+    }
+
+    /// The node has left.
+    pub(crate) async fn withdraw(&self) {
+        let cluster = &self.node.cluster;
+        // Otherwise its record ends by itself.
+        let _ = timeout(ANSWER_TIMEOUT, cluster.registry.withdraw(&cluster.peer)).await;
+    }
+
+    fn record(&self) -> NodeRecord {
+        let Self { node, .. } = self;
+        let metrics = &node.metrics;
+        let count = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
+        let sessions: i64 = relay_proto::websocket::Kind::ALL
+            .iter()
+            .map(|kind| metrics.sessions.with_label_values(&[kind.name()]).get())
+            .sum();
+        let receivers: usize = node.channels.list().iter().map(|channel| channel.receivers()).sum();
+        let sent = metrics.bytes_sent.get();
+        let egress = {
+            let mut state = self.lock();
+            let bytes = sent - std::mem::replace(&mut state.sent_bytes, sent);
+            let elapsed = std::mem::replace(&mut state.at, Instant::now()).elapsed();
+            u128::from(bytes) * 8 * 1000 / elapsed.as_millis().max(1)
+        };
+        NodeRecord {
+            node: node.cluster.peer.node.clone(),
+            incarnation: node.cluster.peer.incarnation,
+            url: self.url.clone(),
+            region: node.config.region.clone(),
+            zone: node.config.zone.clone(),
+            state: if node.is_leaving() { NodeState::Draining } else { NodeState::InService },
+            capacity: Capacity {
+                sessions: node.config.sessions_max as u64,
+                processors: std::thread::available_parallelism()
+                    .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+            },
+            load: Load {
+                sessions: count(sessions),
+                publications: count(metrics.publications_live.get()),
+                receivers: receivers as u64,
+                upstreams: count(metrics.upstreams.get()),
+                egress: u64::try_from(egress).unwrap_or(u64::MAX),
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: self.started_ms,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+

@@ -1,0 +1,250 @@
+//! The right to be a channel's origin: asked for when a publisher comes, renewed while it is there, given back when it goes.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ Nobody publishes without a lease. A lease that was lost ends its publication; a registry that │
+//! │ does not answer ends nothing.                                                                │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_cluster::backbone::RequestError;
+use relay_cluster::registry::{Acquired, Lease, Release, Renewed};
+use relay_proto::backbone::{Challenged, Peer, Request, from_json, to_json};
+use relay_proto::registry::LeaseRecord;
+use relay_proto::websocket::Close;
+use relay_proto::{Epoch, KeyHash};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use crate::channel::Channel;
+use crate::cluster::ANSWER_TIMEOUT;
+use crate::config::PublisherPolicy;
+use crate::metrics::Counted;
+use crate::node::Node;
+
+/// Times that a claimant looks again because somebody was faster. A hundred publishers at once need a few.
+const ATTEMPTS_MAX: usize = 16;
+
+/// A lease of this node.
+#[derive(Debug)]
+pub(crate) struct Tenure {
+    node: Arc<Node>,
+    lease: Lease,
+    _counted: Counted,
+}
+
+/// What is known of the publisher that has the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Incumbency {
+    /// It sends media, or answers.
+    Lives,
+    /// It does neither.
+    Stalled,
+    /// It is not there any more.
+    Gone,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Tenure {
+    /// Asks for the lease of a channel. Of any number of claims at once, on any nodes, exactly one is granted at a time.
+    ///
+    /// # Errors
+    /// With what the publisher is to be closed.
+    pub(crate) async fn acquire(node: &Arc<Node>, channel: &Arc<Channel>, key: KeyHash) -> Result<Self, Close> {
+        let cluster = &node.cluster;
+        let busy = || Close::Busy { retry_after_ms: node.retry_after_ms() };
+        let mut claim = cluster.claim(channel.name(), key, channel.newest().epoch);
+        let mut challenged = false;
+        let mut replaced = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let record = match cluster.registry.acquire(&claim).await {
+                Ok(Acquired::Granted(epoch)) => {
+                    if let Some(peer) = replaced {
+                        tell_replaced(node, channel, &peer, epoch).await;
+                    }
+                    let lease = cluster.lease(claim, epoch);
+                    let counted = Counted::new(node.metrics.leases.clone());
+                    return Ok(Self { node: Arc::clone(node), lease, _counted: counted });
+                }
+                Ok(Acquired::Taken(record)) => record,
+                Ok(Acquired::Banned(_)) => return Err(Close::Banned),
+                Err(error) => {
+                    node.metrics.registry_errors.inc();
+                    warn!(channel = channel.name().as_str(), %error, "lease not asked for");
+                    return Err(Close::Unavailable { retry_after_ms: node.retry_after_ms() });
+                }
+            };
+            let policy = node.config.publisher_policy;
+            if record.key != key || !record.is_live() {
+                return Err(busy());
+            }
+            // It lives after all, or somebody newer was faster.
+            if policy == PublisherPolicy::TakeoverIfStalled && challenged {
+                return Err(busy());
+            }
+            let incumbency = match policy {
+                PublisherPolicy::Takeover => Incumbency::Gone,
+                PublisherPolicy::Reject => presence(node, channel, &record).await,
+                PublisherPolicy::TakeoverIfStalled => challenge(node, channel, &record).await,
+            };
+            claim.replaces = match (policy, incumbency) {
+                (_, Incumbency::Gone) | (PublisherPolicy::TakeoverIfStalled, Incumbency::Stalled) => {
+                    replaced = Some(Peer { node: record.node, incarnation: record.incarnation });
+                    Some(record.epoch)
+                }
+                // Asked again in any case: what was heard may have been its farewell.
+                (PublisherPolicy::TakeoverIfStalled, Incumbency::Lives) => None,
+                _ => return Err(busy()),
+            };
+            challenged = true;
+        }
+        Err(busy())
+    }
+
+    /// The publication's number.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.lease.epoch
+    }
+
+    /// Keeps the lease, and tells the others of it, for as long as it is polled. Returns when somebody has a newer one.
+    pub(crate) async fn keep(&self) -> Epoch {
+        let cluster = &self.node.cluster;
+        let interval = self.node.config.registry_interval;
+        let mut contact = cluster.backbone.contact();
+        let mut told = 0;
+        let mut due = Instant::now() + interval;
+        loop {
+            let now = *contact.borrow_and_update();
+            if now.connected && now.generation != told {
+                told = now.generation;
+                // Whoever was cut off from the backbone has not heard who publishes.
+                let subject = cluster.subjects.chunks(&self.lease.channel);
+                let begin = cluster.begin(self.lease.epoch, self.lease.key);
+                let _ = timeout(ANSWER_TIMEOUT, cluster.backbone.publish(&subject, None, begin)).await;
+            }
+            tokio::select! {
+                _ = contact.changed() => continue,
+                () = sleep_until(due) => {}
+            }
+            due = Instant::now() + interval;
+            match cluster.registry.renew(&self.lease).await {
+                Ok(Renewed::Kept) => {}
+                Ok(Renewed::Lost(epoch)) => {
+                    self.node.metrics.leases_lost.inc();
+                    info!(channel = self.lease.channel.as_str(), lost = %self.lease.epoch, %epoch, "lease lost");
+                    return epoch;
+                }
+                Err(error) => {
+                    self.node.metrics.registry_errors.inc();
+                    debug!(channel = self.lease.channel.as_str(), %error, "lease not renewed");
+                }
+            }
+        }
+    }
+
+    /// Gives the lease back. Where the registry does not answer, it ends by itself.
+    pub(crate) async fn release(self, release: Release) {
+        let released = timeout(ANSWER_TIMEOUT, self.node.cluster.registry.release(&self.lease, release)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            self.node.metrics.registry_errors.inc();
+            debug!(channel = self.lease.channel.as_str(), "lease not given back");
+        }
+    }
+}
+
+/// Whether the publisher of a lease is alive, by asking the node that has it.
+async fn challenge(node: &Node, channel: &Channel, record: &LeaseRecord) -> Incumbency {
+    let challenge = Request::Challenge { channel: channel.name().clone(), epoch: record.epoch };
+    let within = node.config.challenge_timeout + ANSWER_TIMEOUT;
+    match locate(node, record) {
+        Located::Here => own_incumbency(node, channel, record.epoch).await,
+        Located::Past => Incumbency::Gone,
+        Located::Elsewhere(peer) => match ask(node, &peer, &challenge, within).await {
+            Ok(answer) => match from_json::<Challenged>(&answer) {
+                Ok(Challenged { lives: true }) | Err(_) => Incumbency::Lives,
+                Ok(Challenged { lives: false }) => Incumbency::Stalled,
+            },
+            Err(RequestError::NoResponders) => Incumbency::Gone,
+            Err(RequestError::Timeout) => Incumbency::Stalled,
+            Err(RequestError::Disconnected(_)) => Incumbency::Unknown,
+        },
+    }
+}
+
+/// Whether the node that has a lease is there at all.
+async fn presence(node: &Node, channel: &Channel, record: &LeaseRecord) -> Incumbency {
+    match locate(node, record) {
+        Located::Here => match channel.present() {
+            Some(present) if present.epoch == record.epoch => Incumbency::Lives,
+            _ => Incumbency::Gone,
+        },
+        Located::Past => Incumbency::Gone,
+        Located::Elsewhere(_) => match challenge(node, channel, record).await {
+            Incumbency::Gone => Incumbency::Gone,
+            _ => Incumbency::Lives,
+        },
+    }
+}
+
+/// Whether a publisher of this node is alive.
+pub(crate) async fn own_incumbency(node: &Node, channel: &Channel, epoch: Epoch) -> Incumbency {
+    match channel.present() {
+        Some(present) if present.epoch == epoch => {
+            let stalls = present.silent > node.config.publisher_stall_timeout;
+            match !stalls && present.incumbent.answers(node.config.challenge_timeout).await {
+                true => Incumbency::Lives,
+                false => Incumbency::Stalled,
+            }
+        }
+        _ => Incumbency::Gone,
+    }
+}
+
+enum Located {
+    Here,
+    /// On this node before it was started again.
+    Past,
+    Elsewhere(Peer),
+}
+
+fn locate(node: &Node, record: &LeaseRecord) -> Located {
+    let own = &node.cluster.peer;
+    if record.node != own.node {
+        Located::Elsewhere(Peer { node: record.node.clone(), incarnation: record.incarnation })
+    } else if record.incarnation == own.incarnation {
+        Located::Here
+    } else {
+        Located::Past
+    }
+}
+
+/// Asks another node.
+pub(crate) async fn ask(
+    node: &Node,
+    peer: &Peer,
+    request: &Request,
+    within: Duration,
+) -> Result<bytes::Bytes, RequestError> {
+    let cluster = &node.cluster;
+    let subject = cluster.subjects.node(&peer.node, peer.incarnation);
+    cluster.backbone.request(&subject, to_json(request).into(), within).await
+}
+
+/// Says something to another node that needs no answer.
+pub(crate) async fn tell(node: &Node, peer: &Peer, request: &Request) {
+    let cluster = &node.cluster;
+    let subject = cluster.subjects.node(&peer.node, peer.incarnation);
+    // Whoever does not hear it learns it otherwise, only later.
+    let _ = timeout(ANSWER_TIMEOUT, cluster.backbone.publish(&subject, None, to_json(request).into())).await;
+}
+
+async fn tell_replaced(node: &Node, channel: &Channel, peer: &Peer, epoch: Epoch) {
+    if *peer != node.cluster.peer {
+        node.metrics.takeovers.inc();
+        tell(node, peer, &Request::Replaced { channel: channel.name().clone(), epoch }).await;
+    }
+}

@@ -1,0 +1,180 @@
+//! Answers other nodes: what is published here, how far it is, whether it lives.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use relay_cluster::backbone::{Message, Subscription};
+use relay_proto::backbone::{
+    Challenged, Command, Envelope, Found, From, Head, HeadJoin, Kind, Origin, Peer, Progress, PublicationState,
+    Request, from_json, head_body, to_json,
+};
+use relay_proto::{ChannelName, Epoch};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use crate::channel::Exported;
+use crate::cluster::ANSWER_TIMEOUT;
+use crate::export::{publish, publish_body};
+use crate::lease::{Incumbency, own_incumbency};
+use crate::node::Node;
+
+/// Answers that are being given at a time: each may hold all chunks that a channel has cached. Further requests wait in the
+/// subscription, and are lost when that is full; whoever asked asks again.
+const ANSWERS_MAX: usize = 64;
+
+/// Serves other nodes for as long as the node runs.
+pub(crate) async fn serve(node: Arc<Node>) {
+    let cluster = &node.cluster;
+    let own = cluster.subjects.node(&cluster.peer.node, cluster.peer.incarnation);
+    let all = cluster.subjects.all();
+    let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
+    loop {
+        if let (Ok(mut requests), Ok(mut commands)) =
+            (cluster.backbone.subscribe(&own).await, cluster.backbone.subscribe(&all).await)
+        {
+            serve_subscribed(&node, &answers, &mut requests, &mut commands).await;
+        }
+        sleep(ANSWER_TIMEOUT).await;
+    }
+}
+
+async fn serve_subscribed(
+    node: &Arc<Node>,
+    answers: &Arc<Semaphore>,
+    requests: &mut Subscription,
+    commands: &mut Subscription,
+) {
+    loop {
+        tokio::select! {
+            Some(message) = requests.next() => request(node, answers, message).await,
+            Some(message) = commands.next() => command(node, message).await,
+            else => return,
+        }
+    }
+}
+
+async fn request(node: &Arc<Node>, answers: &Arc<Semaphore>, message: Message) {
+    let request: Request = match from_json(&message.payload) {
+        Ok(request) => request,
+        Err(error) => return debug!(%error, "a request that is not understood"),
+    };
+    match request {
+        Request::Snapshot { channel, epoch, by, from } => {
+            let Some(reply) = message.reply else { return };
+            let Ok(permit) = Arc::clone(answers).acquire_owned().await else { return };
+            let owner = Arc::clone(node);
+            node.cluster.spawn(async move {
+                snapshot(&owner, &channel, epoch, by, from, &reply).await;
+                drop(permit);
+            });
+        }
+        Request::Sync { channel, epoch, by } => {
+            let progress = match exported(node, &channel, epoch) {
+                Some(Exported { live, export }) => {
+                    export.ask(node, &channel, &live.feed, by);
+                    export.progress(&live.feed)
+                }
+                None => Progress { end: 0, state: PublicationState::Unknown },
+            };
+            answer(node, message.reply.as_deref(), &progress).await;
+        }
+        Request::Leave { channel, epoch, by } => {
+            if let Some(Exported { export, .. }) = exported(node, &channel, epoch) {
+                export.leave(&by);
+            }
+        }
+        Request::Challenge { channel, epoch } => {
+            let Ok(permit) = Arc::clone(answers).acquire_owned().await else { return };
+            let owner = Arc::clone(node);
+            node.cluster.spawn(async move {
+                let lives = match owner.channels.get(&channel) {
+                    Some(channel) => own_incumbency(&owner, &channel, epoch).await == Incumbency::Lives,
+                    None => false,
+                };
+                answer(&owner, message.reply.as_deref(), &Challenged { lives }).await;
+                drop(permit);
+            });
+        }
+        Request::Replaced { channel, epoch } => {
+            let present = node.channels.get(&channel).and_then(|channel| channel.present());
+            if let Some(present) = present.filter(|present| present.epoch < epoch) {
+                present.incumbent.replace();
+            }
+        }
+    }
+}
+
+fn exported(node: &Node, channel: &ChannelName, epoch: Epoch) -> Option<Exported> {
+    node.channels.get(channel)?.exported(Some(epoch))
+}
+
+async fn answer<T: Serialize>(node: &Node, reply: Option<&str>, answer: &T) {
+    if let Some(reply) = reply {
+        let answered = node.cluster.backbone.publish(reply, None, to_json(answer).into());
+        // Whoever gets no answer asks again.
+        let _ = timeout(ANSWER_TIMEOUT, answered).await;
+    }
+}
+
+/// What is cached of a publication, and from now on all of it on the channel's subject.
+async fn snapshot(
+    node: &Arc<Node>,
+    channel: &ChannelName,
+    epoch: Epoch,
+    by: Peer,
+    from: From,
+    reply: &str,
+) {
+    let Some(Exported { live, export }) = exported(node, channel, epoch) else {
+        let _ = publish_body(node, reply, Envelope::new(Kind::Unknown, epoch, 0), &[]).await;
+        return;
+    };
+    // First, so that what comes by itself meets what is in the snapshot.
+    export.ask(node, channel, &live.feed, by);
+    let snapshot = live.feed.snapshot(from);
+    let nothing = Bytes::new();
+    let (init, preamble) =
+        snapshot.join.as_ref().map_or((&nothing, &nothing), |join| (&join.init, &join.preamble));
+    let head = Head {
+        origin: Origin { peer: node.cluster.peer.clone(), key: live.key },
+        container: snapshot.container.map(|container| container.name().to_owned()),
+        first: snapshot.first,
+        end: snapshot.first + snapshot.chunks.len() as u64,
+        join: snapshot.join.as_ref().map(|join| HeadJoin {
+            offset: join.offset as u64,
+            init: join.init.len() as u64,
+            preamble: join.preamble.len() as u64,
+        }),
+    };
+    let body = head_body(&head, init, preamble);
+    if !publish_body(node, reply, Envelope::new(Kind::Head, epoch, head.first), &body).await {
+        return;
+    }
+    for (seq, chunk) in (snapshot.first..).zip(&snapshot.chunks) {
+        if !publish(node, reply, Envelope::new(Kind::Chunk, epoch, seq), chunk).await {
+            return;
+        }
+    }
+    node.metrics.snapshots.inc();
+}
+
+async fn command(node: &Arc<Node>, message: Message) {
+    let command: Command = match from_json(&message.payload) {
+        Ok(command) => command,
+        Err(error) => return debug!(%error, "a command that is not understood"),
+    };
+    let reply = message.reply.as_deref();
+    match command {
+        Command::FindOrigin { channel } => {
+            let exported = node.channels.get(&channel).and_then(|channel| channel.exported(None));
+            if let Some(Exported { live, .. }) = exported {
+                let origin = Origin { peer: node.cluster.peer.clone(), key: live.key };
+                answer(node, reply, &Found { origin, epoch: live.feed.epoch() }).await;
+            }
+        }
+        Command::CloseChannel { .. } | Command::KickSession { .. } | Command::BanKey { .. } => {}
+    }
+}
