@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub mod client;
 pub mod ffmpeg;
+pub mod http;
 pub mod node;
 pub mod process;
 pub mod seed;
