@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod client;
 pub mod ffmpeg;
 pub mod http;
+pub mod nats;
 pub mod node;
 pub mod process;
 pub mod redis;
