@@ -21,6 +21,7 @@ pub mod redis;
 pub mod seed;
 pub mod server;
 pub mod stream;
+pub mod wire;
 
 /// Nothing that these tests wait for takes this long, on a busy machine either; what does hangs.
 pub const HANG: Duration = Duration::from_secs(60);
