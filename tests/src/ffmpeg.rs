@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::HANG;
+use crate::process::run;
 
 /// A stream made by `ffmpeg` with these arguments, as it comes out of a pipe.
 ///
@@ -187,11 +186,4 @@ fn check(program: &str, output: &Output) -> Result<(), String> {
 /// What follows tends to repeat it.
 fn first_lines(text: &str) -> String {
     text.lines().take(3).collect::<Vec<_>>().join(" | ")
-}
-
-async fn run(command: &mut Command) -> Output {
-    // Killed when the wait for it is given up.
-    let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let ended = timeout(HANG, running).await.unwrap_or_else(|_| panic!("{command:?} hangs"));
-    ended.unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }

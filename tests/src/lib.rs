@@ -10,12 +10,18 @@
 
 use std::time::Duration;
 
+pub mod certificates;
 pub mod client;
 pub mod ffmpeg;
+pub mod http;
+pub mod nats;
 pub mod node;
 pub mod process;
+pub mod redis;
 pub mod seed;
+pub mod server;
 pub mod stream;
+pub mod wire;
 
 /// Nothing that these tests wait for takes this long, on a busy machine either; what does hangs.
 pub const HANG: Duration = Duration::from_secs(60);

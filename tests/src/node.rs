@@ -4,13 +4,10 @@ use std::net::SocketAddr;
 
 use relay_proto::api;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::process::{Process, relaycast};
-use crate::{HANG, until};
+use crate::{http, until};
 
 /// A running node. Dropping it kills the process.
 #[derive(Debug)]
@@ -57,6 +54,36 @@ impl Node {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where operators and probes connect.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Status and body of `/readyz`: whether the node takes sessions, and what is missing.
+    pub async fn readyz(&self) -> (u16, String) {
+        http::get(self.admin, "/readyz").await
+    }
+
+    /// Status and body of `/healthz`.
+    pub async fn healthz(&self) -> (u16, String) {
+        http::get(self.admin, "/healthz").await
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(self) {
+        self.process.kill();
+    }
+
+    /// `kill -STOP`: a node that is there and does nothing.
+    pub async fn stop(&self) {
+        self.process.stop().await;
+    }
+
+    /// `kill -CONT`: goes on after [`Node::stop`].
+    pub fn resume(&self) {
+        self.process.resume();
     }
 
     /// The process.
@@ -128,18 +155,9 @@ impl Node {
     }
 }
 
-/// The body of an answer.
+/// The body of an answer that is a success.
 async fn get(address: SocketAddr, path: &str) -> String {
-    let answer = timeout(HANG, async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    });
-    let answer = answer.await.unwrap_or_else(|_| panic!("http://{address}{path} hangs"));
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    assert!(head.starts_with("HTTP/1.1 200 "), "http://{address}{path}: {head}");
-    body.to_owned()
+    let (status, body) = http::get(address, path).await;
+    assert_eq!(status, 200, "http://{address}{path}: {body}");
+    body
 }

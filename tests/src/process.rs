@@ -1,15 +1,16 @@
 //! Child processes with an owner: none outlives the test that started it.
 
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::HANG;
+use crate::{HANG, until};
 
 const BINARY_VARIABLE: &str = "RELAYCAST_BIN";
 
@@ -53,6 +54,17 @@ fn command<'a>(binary: PathBuf, args: impl IntoIterator<Item = &'a str>) -> Comm
         }
     }
     command
+}
+
+/// Runs a command to its end, which is success or not.
+///
+/// # Panics
+/// When it cannot be started or hangs.
+pub async fn run(command: &mut Command) -> Output {
+    // Killed when the wait for it is given up.
+    let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let ended = timeout(HANG, running).await.unwrap_or_else(|_| panic!("{command:?} hangs"));
+    ended.unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 /// A running process. Dropping it kills it and waits for its end.
@@ -126,25 +138,53 @@ impl Process {
     /// # Panics
     /// When it ends or hangs before that.
     pub async fn says<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        let found = self.says_unless_ended(find).await;
+        found.unwrap_or_else(|| panic!("{} ended without saying what is expected", self.name))
+    }
+
+    /// Waits until its standard error has what `find` looks for, or is closed without it.
+    ///
+    /// # Panics
+    /// When it hangs before that.
+    pub async fn says_unless_ended<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
         let mut said = self.said.clone();
         let mut found = None;
-        let heard = timeout(
-            HANG,
-            said.wait_for(|text| {
-                found = find(text);
-                found.is_some()
-            }),
-        )
-        .await;
-        let over = match heard {
-            Ok(Ok(_)) => None,
-            Ok(Err(_)) => Some("ended"),
-            Err(_) => Some("hangs"),
-        };
-        if let Some(over) = over {
-            panic!("{} {over} without saying what is expected", self.name);
-        }
-        found.expect("the wait ended with it")
+        let wait = said.wait_for(|text| {
+            found = find(text);
+            found.is_some()
+        });
+        let heard = timeout(HANG, wait).await.map(|heard| heard.is_ok());
+        assert!(heard.is_ok(), "{} hangs without saying what is expected", self.name);
+        found
+    }
+
+    /// `kill -STOP`: it keeps its connections and its port, and does nothing. Returns once the kernel has stopped it.
+    ///
+    /// # Panics
+    /// When it has ended, or does not stop.
+    pub async fn stop(&self) {
+        self.signal(Signal::STOP);
+        // Neither takes anything away from whoever waits for the end of the child.
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let stopped = async || waitid(WaitId::Pid(self.as_pid()), look).unwrap().map(|_| ());
+        until(&format!("{} stops", self.name), stopped).await;
+    }
+
+    /// `kill -CONT`: it goes on where it was stopped.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.as_pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    fn as_pid(&self) -> Pid {
+        let pid = i32::try_from(self.pid()).expect("the kernel's are that small");
+        Pid::from_raw(pid).expect("no child is number 0")
     }
 
     /// Waits for its end.
