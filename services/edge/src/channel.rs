@@ -204,7 +204,9 @@ impl Channel {
     /// The publisher of this node that has the channel.
     pub(crate) fn present(&self) -> Option<Present> {
         let state = self.lock();
-        let Some(Occupied { whence: Whence::Here { incumbent, .. }, .. }) = &state.occupied else { return None };
+        let Some(Occupied { whence: Whence::Here { incumbent, .. }, .. }) = &state.occupied else {
+            return None;
+        };
         let silent_ms = self.live()?.feed.silent_ms();
         Some(Present {
             epoch: state.last.epoch,
@@ -227,7 +229,9 @@ impl Channel {
         });
         match epoch {
             None => running,
-            Some(epoch) => running.into_iter().chain(over).find(|exported| exported.live.feed.epoch() == epoch),
+            Some(epoch) => {
+                running.into_iter().chain(over).find(|exported| exported.live.feed.epoch() == epoch)
+            }
         }
     }
 
@@ -242,7 +246,8 @@ impl Channel {
         let id = FeedId { epoch, part: 0 };
         let export = Arc::default();
         let whence = Whence::Here { incumbent: Arc::clone(incumbent), export };
-        let publication = self.begin(whence, key, grace, Feed::open(id, Scanner::new(), self.resources.clone()))?;
+        let publication =
+            self.begin(whence, key, grace, Feed::open(id, Scanner::new(), self.resources.clone()))?;
         self.resources.metrics.publications.inc();
         self.resources.metrics.publications_live.inc();
         Some(publication)
@@ -317,8 +322,7 @@ impl Channel {
             Whence::Here { export, .. } => Some(export),
             Whence::Elsewhere(_) => None,
         };
-        let exported_until =
-            export.as_ref().filter(|export| export.was_asked()).map(|_| now + EXPORTED_KEPT);
+        let exported_until = export.as_ref().filter(|export| export.was_asked()).map(|_| now + EXPORTED_KEPT);
         if let Stage::Live(live) = self.stage.send_replace(stage) {
             state.over = Some(Over { live, export });
         }

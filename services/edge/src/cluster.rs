@@ -52,7 +52,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(peer: Peer, links: Links, terms: Terms) -> Self {
         let Links { registry, backbone, cluster, secret } = links;
-        Self { peer, registry, backbone, subjects: Subjects::new(cluster), terms, secret, tasks: Mutex::default() }
+        Self {
+            peer,
+            registry,
+            backbone,
+            subjects: Subjects::new(cluster),
+            terms,
+            secret,
+            tasks: Mutex::default(),
+        }
     }
 
     /// What the cluster knows of a key.
@@ -99,7 +107,12 @@ impl Cluster {
         }
     }
 
-    /// Ends all of them.
+    /// Ends all of them, whoever waits for what they hold.
+    pub(crate) fn abort(&self) {
+        self.lock().abort_all();
+    }
+
+    /// Ends all of them, and waits until they have.
     pub(crate) async fn shutdown(&self) {
         let mut tasks = std::mem::take(&mut *self.lock());
         tasks.shutdown().await;

@@ -116,7 +116,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_starts_the_upstream_and_the_last_ends_it_after_the_linger() {
         let demand = Demand::default();
-        assert_eq!([demand.join(), demand.join(), demand.join()], [Upstream::Missing, Upstream::Runs, Upstream::Runs]);
+        assert_eq!(
+            [demand.join(), demand.join(), demand.join()],
+            [Upstream::Missing, Upstream::Runs, Upstream::Runs]
+        );
         demand.leave();
         demand.leave();
         assert!(timeout(LINGER * 2, demand.idle_for(LINGER)).await.is_err(), "one is left");

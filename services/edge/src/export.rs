@@ -112,7 +112,8 @@ impl Export {
             }
             let mut seq = next;
             for (chunk, join) in chunks {
-                let flags = Flags { init: join.is_some() && join != generation, join: join.is_some(), clean: false };
+                let flags =
+                    Flags { init: join.is_some() && join != generation, join: join.is_some(), clean: false };
                 generation = join.or(generation);
                 let envelope = Envelope { flags, ..Envelope::new(Kind::Chunk, feed.epoch(), seq) };
                 if !publish(node, &subject, envelope, &chunk).await {

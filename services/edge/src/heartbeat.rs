@@ -162,4 +162,3 @@ impl Heartbeat {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-

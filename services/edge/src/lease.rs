@@ -54,7 +54,11 @@ impl Tenure {
     ///
     /// # Errors
     /// With what the publisher is to be closed.
-    pub(crate) async fn acquire(node: &Arc<Node>, channel: &Arc<Channel>, key: KeyHash) -> Result<Self, Close> {
+    pub(crate) async fn acquire(
+        node: &Arc<Node>,
+        channel: &Arc<Channel>,
+        key: KeyHash,
+    ) -> Result<Self, Close> {
         let cluster = &node.cluster;
         let busy = || Close::Busy { retry_after_ms: node.retry_after_ms() };
         let mut claim = cluster.claim(channel.name(), key, channel.newest().epoch);
@@ -148,7 +152,8 @@ impl Tenure {
 
     /// Gives the lease back. Where the registry does not answer, it ends by itself.
     pub(crate) async fn release(self, release: Release) {
-        let released = timeout(ANSWER_TIMEOUT, self.node.cluster.registry.release(&self.lease, release)).await;
+        let released =
+            timeout(ANSWER_TIMEOUT, self.node.cluster.registry.release(&self.lease, release)).await;
         if !matches!(released, Ok(Ok(()))) {
             self.node.metrics.registry_errors.inc();
             debug!(channel = self.lease.channel.as_str(), "lease not given back");

@@ -81,6 +81,17 @@ pub struct Edge {
     readiness: Readiness,
     address: SocketAddr,
     heartbeat: Arc<Heartbeat>,
+    tasks: TasksGuard,
+}
+
+/// Ends the tasks of the cluster together with the node: they hold what holds them.
+#[derive(Debug)]
+struct TasksGuard(Arc<Node>);
+
+impl Drop for TasksGuard {
+    fn drop(&mut self) {
+        self.0.cluster.abort();
+    }
 }
 
 /// Why a node cannot start.
@@ -149,7 +160,8 @@ impl Edge {
         let cluster = Cluster::new(peer, links, terms);
         let node = Arc::new(Node::new(config, metrics, channels, cluster));
         let heartbeat = Arc::new(Heartbeat::new(&node, url, readiness));
-        Ok(Self { node, listener, budget, readiness: readiness.clone(), address, heartbeat })
+        let tasks = TasksGuard(Arc::clone(&node));
+        Ok(Self { node, listener, budget, readiness: readiness.clone(), address, heartbeat, tasks })
     }
 
     /// The address that was taken.
@@ -218,6 +230,7 @@ impl Edge {
         listener.shutdown().await;
         node.cluster.shutdown().await;
         self.heartbeat.withdraw().await;
+        drop(self.tasks);
         info!("drain ended");
     }
 }

@@ -151,10 +151,7 @@ impl Metrics {
                 "relaycast_leases_lost_total",
                 "Leases that somebody else had when they were to be renewed.",
             )?,
-            exports: gauge(
-                "relaycast_exports",
-                "Publications of this node whose chunks go to other nodes.",
-            )?,
+            exports: gauge("relaycast_exports", "Publications of this node whose chunks go to other nodes.")?,
             exports_behind: counter(
                 "relaycast_exports_behind_total",
                 "Chunks that the backbone did not take before they were too old.",

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use relay_cluster::backbone::{Message, Subscription};
 use relay_proto::backbone::{
-    Challenged, Command, Envelope, Found, From, Head, HeadJoin, Kind, Origin, Peer, Progress, PublicationState,
-    Request, from_json, head_body, to_json,
+    Challenged, Command, Envelope, Found, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
+    PublicationState, Request, from_json, head_body, to_json,
 };
 use relay_proto::{ChannelName, Epoch};
 use serde::Serialize;
@@ -120,14 +120,7 @@ async fn answer<T: Serialize>(node: &Node, reply: Option<&str>, answer: &T) {
 }
 
 /// What is cached of a publication, and from now on all of it on the channel's subject.
-async fn snapshot(
-    node: &Arc<Node>,
-    channel: &ChannelName,
-    epoch: Epoch,
-    by: Peer,
-    from: From,
-    reply: &str,
-) {
+async fn snapshot(node: &Arc<Node>, channel: &ChannelName, epoch: Epoch, by: Peer, from: From, reply: &str) {
     let Some(Exported { live, export }) = exported(node, channel, epoch) else {
         let _ = publish_body(node, reply, Envelope::new(Kind::Unknown, epoch, 0), &[]).await;
         return;

@@ -252,7 +252,8 @@ impl<'a> Upstream<'a> {
                     Err(unavailable) => unavailable,
                 };
                 let find = to_json(&Command::FindOrigin { channel: channel.name().clone() });
-                let found = cluster.backbone.request(&cluster.subjects.all(), find.into(), ANSWER_TIMEOUT).await;
+                let found =
+                    cluster.backbone.request(&cluster.subjects.all(), find.into(), ANSWER_TIMEOUT).await;
                 match found.ok().and_then(|found| from_json(&found).ok()) {
                     Some(found) => Looked::Found(found),
                     None => Looked::Nothing(unavailable),
@@ -270,7 +271,8 @@ impl<'a> Upstream<'a> {
         self.sync = Some(
             async move {
                 let answer = ask(node, &peer, &request, ANSWER_TIMEOUT).await;
-                let progress = answer.and_then(|answer| from_json(&answer).map_err(|_| RequestError::Timeout));
+                let progress =
+                    answer.and_then(|answer| from_json(&answer).map_err(|_| RequestError::Timeout));
                 (epoch, progress)
             }
             .boxed(),
@@ -369,7 +371,9 @@ impl<'a> Upstream<'a> {
         self.silent_since = None;
         match body.envelope.kind {
             Kind::Head => match parse_head(&body.bytes) {
-                Ok((head, init, preamble)) => self.begin_snapshot(ask, head, &body.bytes, init, preamble, steps),
+                Ok((head, init, preamble)) => {
+                    self.begin_snapshot(ask, head, &body.bytes, init, preamble, steps)
+                }
                 Err(error) => debug!(%error, "the head of a snapshot that is not understood"),
             },
             Kind::Chunk => self.order.snapshot(ask, body.envelope.seq, body.bytes, steps),
@@ -427,7 +431,8 @@ impl<'a> Upstream<'a> {
     async fn ask(&mut self, ask: u64, epoch: Epoch, origin: &Origin, from: From) {
         let cluster = &self.node.cluster;
         let inbox = cluster.backbone.inbox();
-        let request = Request::Snapshot { channel: self.channel.name().clone(), epoch, by: cluster.peer.clone(), from };
+        let request =
+            Request::Snapshot { channel: self.channel.name().clone(), epoch, by: cluster.peer.clone(), from };
         let subject = cluster.subjects.node(&origin.peer.node, origin.peer.incarnation);
         debug!(channel = self.channel.name().as_str(), %epoch, origin = %origin.peer.node, ?from, "snapshot asked for");
         let asked = timeout(ANSWER_TIMEOUT, async {

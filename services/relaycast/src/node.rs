@@ -197,8 +197,9 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let node = config.node_id.clone();
     files::raise_limit(config.sessions_max, config.handshakes_max);
 
-    let edge =
-        Edge::bind(config, relay_edge::Links::alone(), &registry, &readiness).await.map_err(|error| Failure::new(Exit::Io, error))?;
+    let edge = Edge::bind(config, relay_edge::Links::alone(), &registry, &readiness)
+        .await
+        .map_err(|error| Failure::new(Exit::Io, error))?;
     let admin = Admin::bind(admin_listen, registry, readiness).await.map_err(|error| {
         Failure::io(format_args!("cannot listen on {admin_listen} (--admin-listen)"), &error)
     })?;

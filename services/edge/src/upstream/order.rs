@@ -159,7 +159,14 @@ impl Order {
     }
 
     /// A chunk came by itself.
-    pub(crate) fn chunk(&mut self, epoch: Epoch, seq: Seq, flags: Flags, chunk: Bytes, steps: &mut Vec<Step>) {
+    pub(crate) fn chunk(
+        &mut self,
+        epoch: Epoch,
+        seq: Seq,
+        flags: Flags,
+        chunk: Bytes,
+        steps: &mut Vec<Step>,
+    ) {
         if epoch != self.epoch {
             return steps.push(if epoch < self.epoch { Step::Stale } else { Step::Look });
         }

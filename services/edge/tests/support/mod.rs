@@ -36,10 +36,15 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node with these settings, on a free port.
     pub(crate) async fn start(config: Config) -> Self {
+        Self::start_among(config, Links::alone()).await
+    }
+
+    /// The same, as one of several.
+    pub(crate) async fn start_among(config: Config, links: Links) -> Self {
         let metrics = prometheus::Registry::new();
         let readiness = Readiness::new();
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..config };
-        let edge = Edge::bind(config, Links::alone(), &metrics, &readiness).await.unwrap();
+        let edge = Edge::bind(config, links, &metrics, &readiness).await.unwrap();
         let address = edge.local_addr();
         let (trigger, drain) = drain::channel();
         #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
@@ -136,6 +141,11 @@ impl Node {
             }
         });
         assert!(reached.await.is_ok(), "{name} {labels:?} stays at {}", self.metric(name, labels));
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub(crate) fn kill(self) {
+        self.task.abort();
     }
 
     /// Waits for the end of the node after a drain.

@@ -175,6 +175,10 @@ mod tests {
                 "busy stop 3",
                 "replaced stop 3",
                 "too_slow again 0",
+                "unavailable again 0",
+                "kicked stop 3",
+                "channel_closed stop 3",
+                "banned stop 3",
             ]
         );
     }

@@ -1,0 +1,48 @@
+//! A cluster of nodes that a test can cut apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_cluster::backbone::MemoryBackbone;
+use relay_cluster::registry::MemoryRegistry;
+use relay_edge::{Config, Links};
+
+use crate::support::Node;
+
+/// Nodes `n1`, `n2` and so on.
+pub(crate) struct Nodes<const N: usize> {
+    pub(crate) nodes: [Node; N],
+    pub(crate) registry: Arc<MemoryRegistry>,
+    pub(crate) ends: [Arc<MemoryBackbone>; N],
+}
+
+/// Short times, so that what expires does so within a test.
+pub(crate) fn config() -> Config {
+    Config {
+        registry_interval: Duration::from_millis(200),
+        upstream_linger: Duration::from_millis(200),
+        challenge_timeout: Duration::from_millis(500),
+        ..Config::default()
+    }
+}
+
+impl<const N: usize> Nodes<N> {
+    pub(crate) async fn start(config: Config) -> Self {
+        let registry = Arc::new(MemoryRegistry::new());
+        let backbone = MemoryBackbone::new();
+        // Little, so that chunks are cut.
+        let ends = std::array::from_fn(|_| Arc::new(backbone.join().with_message_bytes_max(1000)));
+        let mut nodes = Vec::new();
+        for (number, end) in (1..).zip(&ends) {
+            let links = Links {
+                registry: Arc::clone(&registry) as _,
+                backbone: Arc::clone(end) as _,
+                secret: Arc::from(*b"secret"),
+                ..Links::alone()
+            };
+            let config = Config { node_id: format!("n{number}").parse().unwrap(), ..config.clone() };
+            nodes.push(Node::start_among(config, links).await);
+        }
+        Self { nodes: nodes.try_into().unwrap_or_else(|_| panic!("as many as were wanted")), registry, ends }
+    }
+}
