@@ -392,3 +392,6 @@ impl Order {
         self.over = true;
     }
 }
+
+#[cfg(test)]
+mod tests;
