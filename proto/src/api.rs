@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelName, Epoch, NodeId};
+use crate::{ChannelName, Epoch, NodeId, SessionId};
 
 /// Answer of `GET /v1/channels`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,26 @@ pub struct Channel {
     pub origin: Option<NodeId>,
     /// When that publication began (RFC 3339, UTC).
     pub started_at: Option<String>,
+}
+
+/// Answer of `GET /v1/sessions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// The node's sessions by number.
+    pub sessions: Vec<Session>,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its number, for whoever wants to end it.
+    pub session: SessionId,
+    /// `publish`, `receive`, `receive-clear-cache` or `probe`.
+    pub kind: String,
+    /// Its channel.
+    pub channel: ChannelName,
+    /// Bytes that the client took, framing included.
+    pub sent_bytes: u64,
 }
 
 /// What a channel's publication does.

@@ -44,6 +44,13 @@ impl PartialEq for KeyHash {
 
 impl Eq for KeyHash {}
 
+/// For tables; that a hash is in one is no secret.
+impl std::hash::Hash for KeyHash {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl FromStr for KeyHash {
     type Err = KeyHashError;
 

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use relay_cluster::registry::Release;
 use relay_media::Scanner;
+use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch, KeyHash, NodeId, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -297,7 +298,7 @@ impl Channel {
         let before = state.occupied.replace(occupied);
         self.stage.send_replace(Stage::Live(Live { feed: Arc::clone(&feed), key }));
         if let Some(Occupied { whence: Whence::Here { incumbent, .. }, .. }) = before {
-            incumbent.replace();
+            incumbent.dismiss(Close::Replaced);
             self.resources.metrics.takeovers.inc();
         }
         drop(state);

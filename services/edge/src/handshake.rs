@@ -101,6 +101,7 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
     }
     let answer = match (request.method(), path) {
         (&Method::GET | &Method::HEAD, "/v1/channels") => json(channels(node)),
+        (&Method::GET | &Method::HEAD, "/v1/sessions") => json(sessions(node, request.uri().query())),
         (&Method::GET | &Method::HEAD, path) if node.config.page => match page::file(path) {
             Some(file) => file.into_answer(),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
@@ -117,6 +118,14 @@ fn channels(node: &Node) -> Vec<u8> {
     let channels = node.channels.list().iter().map(|channel| channel.describe(stall_timeout)).collect();
     // The answer has neither a map with odd keys nor anything else that JSON could refuse.
     serde_json::to_vec(&api::Channels { channels }).unwrap_or_default()
+}
+
+/// The sessions of this node, or those of `?channel=NAME`, as JSON.
+fn sessions(node: &Node, query: Option<&str>) -> Vec<u8> {
+    let channel =
+        query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("channel="));
+    let sessions = node.sessions.describe(channel);
+    serde_json::to_vec(&api::Sessions { sessions }).unwrap_or_default()
 }
 
 /// Paths that are no stream's, whatever their segments, unless they are whole and valid targets: `v1` and `page` are

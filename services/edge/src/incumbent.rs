@@ -3,38 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use relay_proto::websocket::Close;
 use tokio::time::timeout;
 
 use crate::outlet::Outlet;
 
-/// What others can do to a publisher: see whether it lives, and replace it.
+/// What others can do to a publisher: see whether it lives, and end it.
 #[derive(Debug)]
-pub(crate) struct Incumbent {
-    outlet: Arc<Outlet>,
-    replaced: watch::Sender<bool>,
-}
+pub(crate) struct Incumbent(Arc<Outlet>);
 
 impl Incumbent {
     pub(crate) fn new(outlet: &Arc<Outlet>) -> Self {
-        Self { outlet: Arc::clone(outlet), replaced: watch::Sender::new(false) }
+        Self(Arc::clone(outlet))
     }
 
-    /// A newer publisher has the channel.
-    pub(crate) fn replace(&self) {
-        self.replaced.send_replace(true);
+    /// The publisher's session is to end with this.
+    pub(crate) fn dismiss(&self, close: Close) {
+        self.0.dismiss(close);
     }
 
     /// Pings, and tells whether anything was heard in time.
     pub(crate) async fn answers(&self, within: Duration) -> bool {
-        let heard = self.outlet.heard().next();
-        self.outlet.ping();
+        let heard = self.0.heard().next();
+        self.0.ping();
         timeout(within, heard).await.is_ok()
-    }
-
-    /// Waits until a newer publisher has the channel. Safe to cancel.
-    pub(crate) async fn replaced(&self) {
-        // The sender is here, so the wait cannot fail.
-        let _ = self.replaced.subscribe().wait_for(|replaced| *replaced).await;
     }
 }

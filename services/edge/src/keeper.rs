@@ -131,6 +131,9 @@ impl Keeper {
     /// Keeps the session alive; returns when it must end. Safe to cancel.
     pub(crate) async fn upkeep(&mut self) -> Ended {
         loop {
+            if let Some(close) = self.outlet.dismissed() {
+                return close.into();
+            }
             let now = Instant::now();
             let silent_until = self.outlet.heard().last() + self.node.config.idle_timeout;
             if now >= silent_until {

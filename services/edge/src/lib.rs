@@ -40,6 +40,7 @@ mod probe;
 mod publisher;
 mod receiver;
 mod session;
+mod sessions;
 mod socket;
 mod upstream;
 mod utf8;

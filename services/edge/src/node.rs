@@ -13,6 +13,7 @@ use crate::channels::Channels;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 
 /// What the sessions of one node share.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Node {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) channels: Channels,
     pub(crate) cluster: Cluster,
+    pub(crate) sessions: Sessions,
     leaving: watch::Sender<Leaving>,
 }
 
@@ -44,7 +46,8 @@ const RETRY_AFTER_MS: std::ops::Range<u64> = 500..3_000;
 
 impl Node {
     pub(crate) fn new(config: Config, metrics: Arc<Metrics>, channels: Channels, cluster: Cluster) -> Self {
-        Self { config, metrics, channels, cluster, leaving: watch::Sender::new(Leaving::No) }
+        let leaving = watch::Sender::new(Leaving::No);
+        Self { config, metrics, channels, cluster, sessions: Sessions::default(), leaving }
     }
 
     pub(crate) fn session_id(&self) -> SessionId {

@@ -1,14 +1,16 @@
 //! Answers other nodes: what is published here, how far it is, whether it lives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use relay_cluster::backbone::{Message, Subscription};
 use relay_proto::backbone::{
-    Challenged, Command, Envelope, Found, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
+    Challenged, Command, Done, Envelope, Found, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
     PublicationState, Request, from_json, head_body, to_json,
 };
+use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -101,7 +103,7 @@ async fn request(node: &Arc<Node>, answers: &Arc<Semaphore>, message: Message) {
         Request::Replaced { channel, epoch } => {
             let present = node.channels.get(&channel).and_then(|channel| channel.present());
             if let Some(present) = present.filter(|present| present.epoch < epoch) {
-                present.incumbent.replace();
+                present.incumbent.dismiss(Close::Replaced);
             }
         }
     }
@@ -168,6 +170,29 @@ async fn command(node: &Arc<Node>, message: Message) {
                 answer(node, reply, &Found { origin, epoch: live.feed.epoch() }).await;
             }
         }
-        Command::CloseChannel { .. } | Command::KickSession { .. } | Command::BanKey { .. } => {}
+        Command::CloseChannel { channel } => {
+            let present = node.channels.get(&channel).and_then(|channel| channel.present());
+            if let Some(present) = &present {
+                present.incumbent.dismiss(Close::ChannelClosed);
+            }
+            done(node, reply, u64::from(present.is_some())).await;
+        }
+        Command::KickSession { session } => done(node, reply, node.sessions.kick(session)).await,
+        Command::BanKey { channel, key, ttl_ms } => {
+            let ttl = Duration::from_millis(ttl_ms);
+            let sessions = node.sessions.ban(&channel, key, ttl);
+            // Every node says so, since any of them may be the one that reaches the registry.
+            if node.cluster.registry.ban(&channel, key, ttl).await.is_err() {
+                node.metrics.registry_errors.inc();
+            }
+            done(node, reply, sessions).await;
+        }
+    }
+}
+
+/// Only whom a command concerned answers.
+async fn done(node: &Node, reply: Option<&str>, sessions: u64) {
+    if sessions > 0 {
+        answer(node, reply, &Done { node: node.cluster.peer.node.clone(), sessions }).await;
     }
 }

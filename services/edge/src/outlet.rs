@@ -50,6 +50,8 @@ struct Out {
     /// Since when the socket has taken nothing although something was due.
     blocked_since: Option<Instant>,
     sent_bytes: u64,
+    /// Somebody else wants the session to end.
+    dismissed: Option<Close>,
 }
 
 /// Accepted and not yet taken by the socket. Never empty.
@@ -260,6 +262,17 @@ impl Outlet {
     /// Calls the session's task.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Asks the session to end with this. The first who asks is heard.
+    pub(crate) fn dismiss(&self, close: Close) {
+        self.lock().dismissed.get_or_insert(close);
+        self.wake();
+    }
+
+    /// With what the session is asked to end.
+    pub(crate) fn dismissed(&self) -> Option<Close> {
+        self.lock().dismissed
     }
 
     /// Waits for [`Outlet::wake`].

@@ -40,24 +40,18 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyH
         return Close::Replaced.into();
     };
     info!(channel = channel.name().as_str(), epoch = epoch.number(), "publication began");
-    let (ended, release) = publish(session, publication, &incumbent, &tenure).await;
+    let (ended, release) = publish(session, publication, &tenure).await;
     tenure.release(release).await;
     ended
 }
 
 /// Tells why it ended, and what becomes of the channel.
-async fn publish(
-    session: &mut Session,
-    mut publication: Publication,
-    incumbent: &Incumbent,
-    tenure: &Tenure,
-) -> (Ended, Release) {
+async fn publish(session: &mut Session, mut publication: Publication, tenure: &Tenure) -> (Ended, Release) {
     let Session { node, inbound, keeper, .. } = session;
     let stalled = stalled(publication.feed(), node.config.publisher_media_timeout);
     let otherwise = async {
         tokio::select! {
             biased;
-            () = incumbent.replaced() => Close::Replaced.into(),
             ended = keeper.keep() => ended,
             () = stalled => Close::Stalled.into(),
             _ = tenure.keep() => Close::Replaced.into(),

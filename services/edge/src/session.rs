@@ -76,16 +76,20 @@ pub(crate) fn open(node: &Arc<Node>, accepted: Accepted) -> Opened {
 }
 
 impl Session {
-    async fn serve(&mut self, target: &Target) -> Ended {
+    async fn serve(&mut self, id: SessionId, target: &Target) -> Ended {
         let channel = self.node.channels.open(&target.channel);
         let key = self.node.cluster.hash(&target.channel, &target.key);
+        let node = Arc::clone(&self.node);
+        if node.sessions.is_banned(&target.channel, key) {
+            return Close::Banned.into();
+        }
+        let _listed = node.sessions.list(id, target.kind, &channel, key, &self.outlet);
         if target.kind == Kind::Publish {
             // Boxed: the largest role would set the size of every task, and there are far more receivers.
             return Box::pin(publisher::run(self, &channel, key)).await;
         }
         let _wanted = Wanted::new(&channel, |channel| {
-            let node = Arc::clone(&self.node);
-            self.node.cluster.spawn(upstream::run(node, channel));
+            node.cluster.spawn(upstream::run(Arc::clone(&node), channel));
         });
         match target.kind {
             Kind::Probe => probe::run(self, &channel, key).await,
@@ -105,7 +109,7 @@ impl Opened {
             Err(refused) => refused.close.into(),
             Ok(_) if !has_room => Close::Full { retry_after_ms: node.retry_after_ms() }.into(),
             Ok(_) if node.is_leaving() => Close::Draining { retry_after_ms: node.retry_after_ms() }.into(),
-            Ok(target) => self.session.serve(target).await,
+            Ok(target) => self.session.serve(self.id, target).await,
         };
         self.session.end(ended).await;
         drop(counted);

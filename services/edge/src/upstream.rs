@@ -284,6 +284,9 @@ impl<'a> Upstream<'a> {
         let from = if std::mem::replace(&mut self.waited, true) { From::Start } else { From::Newest };
         match looked {
             Looked::Registry(view) => {
+                for (key, ttl) in view.bans {
+                    self.node.sessions.ban(self.channel.name(), key, ttl);
+                }
                 let lease = view.lease.filter(LeaseRecord::is_live);
                 let is_confirmed = lease.as_ref().is_some_and(|lease| lease.epoch == self.order.epoch());
                 if let Some(lease) = lease {

@@ -7,6 +7,7 @@ mod support;
 
 mod nodes;
 
+mod commands;
 mod ends;
 mod pulls;
 mod takeovers;

@@ -34,15 +34,38 @@ impl<const N: usize> Nodes<N> {
         let ends = std::array::from_fn(|_| Arc::new(backbone.join().with_message_bytes_max(1000)));
         let mut nodes = Vec::new();
         for (number, end) in (1..).zip(&ends) {
-            let links = Links {
-                registry: Arc::clone(&registry) as _,
-                backbone: Arc::clone(end) as _,
-                secret: Arc::from(*b"secret"),
-                ..Links::alone()
-            };
-            let config = Config { node_id: format!("n{number}").parse().unwrap(), ..config.clone() };
-            nodes.push(Node::start_among(config, links).await);
+            nodes.push(start(config.clone(), &format!("n{number}"), &registry, end).await);
         }
         Self { nodes: nodes.try_into().unwrap_or_else(|_| panic!("as many as were wanted")), registry, ends }
     }
 }
+
+impl Nodes<0> {
+    /// Another node, beside the one that has this end of the backbone.
+    pub(crate) async fn join(
+        config: Config,
+        name: &str,
+        registry: &Arc<MemoryRegistry>,
+        end: &MemoryBackbone,
+    ) -> Node {
+        start(config, name, registry, &Arc::new(end.join())).await
+    }
+}
+
+async fn start(
+    config: Config,
+    name: &str,
+    registry: &Arc<MemoryRegistry>,
+    end: &Arc<MemoryBackbone>,
+) -> Node {
+    let links = Links {
+        registry: Arc::clone(registry) as _,
+        backbone: Arc::clone(end) as _,
+        secret: Arc::from(SECRET),
+        ..Links::alone()
+    };
+    Node::start_among(Config { node_id: name.parse().unwrap(), ..config }, links).await
+}
+
+/// What keys are hashed with.
+pub(crate) const SECRET: &[u8] = b"secret";

@@ -101,6 +101,15 @@ impl Node {
         serde_json::from_str::<api::Channels>(body).unwrap().channels
     }
 
+    /// The numbers that `GET /v1/sessions` tells.
+    pub(crate) async fn sessions(&self) -> Vec<relay_proto::SessionId> {
+        let answer = self.connect().await.ask("GET /v1/sessions?channel=cam HTTP/1.1\r\nHost: x\r\n").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let sessions = serde_json::from_str::<api::Sessions>(body).unwrap().sessions;
+        assert!(sessions.iter().all(|session| session.channel.as_str() == "cam"), "{sessions:?}");
+        sessions.into_iter().map(|session| session.session).collect()
+    }
+
     /// What `GET /v1/channels` tells of the only channel.
     pub(crate) async fn channel(&self) -> api::Channel {
         let mut channels = self.channels().await;

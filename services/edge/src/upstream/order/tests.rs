@@ -36,11 +36,18 @@ enum Act {
     /// So many chunks.
     Publish(u64),
     /// The publication is over, and after that another begins.
-    Replace { clean: bool, gop: u64 },
+    Replace {
+        clean: bool,
+        gop: u64,
+    },
     /// The next message arrives, of those that come by themselves or of those that were asked for.
-    Arrive { asked: bool },
+    Arrive {
+        asked: bool,
+    },
     /// It is lost.
-    Drop { asked: bool },
+    Drop {
+        asked: bool,
+    },
     /// Nothing has come for a while.
     Timeout,
     Sync,
@@ -207,7 +214,10 @@ impl World {
         let first = match at {
             Beginning::Start => 0,
             Beginning::Join { first, .. } => {
-                assert!(self.publications[epoch as usize - 1].flags(*first).join, "a decoder may start there");
+                assert!(
+                    self.publications[epoch as usize - 1].flags(*first).join,
+                    "a decoder may start there"
+                );
                 *first
             }
         };
@@ -224,7 +234,8 @@ impl World {
     fn answer(&mut self, ask: u64, epoch: u64, from: From) {
         // Whatever came of an earlier ask does not count any more.
         self.asked.clear();
-        let Some(publication) = self.publications.iter().find(|publication| publication.epoch == epoch) else {
+        let Some(publication) = self.publications.iter().find(|publication| publication.epoch == epoch)
+        else {
             self.asked.push_back(Wire::Unknown(ask, epoch));
             return;
         };

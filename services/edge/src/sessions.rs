@@ -1,0 +1,126 @@
+//! The sessions of this node by number, for whoever wants to end one; and the keys that operators have banned.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use relay_proto::websocket::{Close, Kind};
+use relay_proto::{ChannelName, KeyHash, SessionId, api};
+use tokio::time::Instant;
+
+use crate::channel::Channel;
+use crate::outlet::Outlet;
+
+/// Bans that a node remembers by itself; whoever is banned beyond that is found when the registry is looked at.
+const BANS_MAX: usize = 4096;
+
+/// Every session that has a channel.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<SessionId, Open>>,
+    bans: Mutex<HashMap<(ChannelName, KeyHash), Instant>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    channel: Arc<Channel>,
+    key: KeyHash,
+    outlet: Arc<Outlet>,
+}
+
+/// A session's place among the others, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Listed<'a> {
+    sessions: &'a Sessions,
+    id: SessionId,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        lock(&self.sessions.open).remove(&self.id);
+    }
+}
+
+impl Sessions {
+    /// Lists a session.
+    pub(crate) fn list(
+        &self,
+        id: SessionId,
+        kind: Kind,
+        channel: &Arc<Channel>,
+        key: KeyHash,
+        outlet: &Arc<Outlet>,
+    ) -> Listed<'_> {
+        let open = Open { kind, channel: Arc::clone(channel), key, outlet: Arc::clone(outlet) };
+        lock(&self.open).insert(id, open);
+        Listed { sessions: self, id }
+    }
+
+    /// What the API tells, of all channels or of one.
+    pub(crate) fn describe(&self, channel: Option<&str>) -> Vec<api::Session> {
+        let is_wanted = |open: &Open| channel.is_none_or(|channel| open.channel.name().as_str() == channel);
+        let open = lock(&self.open);
+        let wanted = open.iter().filter(|(_, open)| is_wanted(open));
+        let mut sessions: Vec<_> = wanted
+            .map(|(id, open)| api::Session {
+                session: *id,
+                kind: open.kind.name().to_owned(),
+                channel: open.channel.name().clone(),
+                sent_bytes: open.outlet.sent_bytes(),
+            })
+            .collect();
+        drop(open);
+        sessions.sort_by_key(|session| session.session);
+        sessions
+    }
+
+    /// Ends one session. Tells how many there were.
+    pub(crate) fn kick(&self, id: SessionId) -> u64 {
+        let outlet = lock(&self.open).get(&id).map(|open| Arc::clone(&open.outlet));
+        let Some(outlet) = outlet else { return 0 };
+        outlet.dismiss(Close::Kicked);
+        1
+    }
+
+    /// Ends the sessions that have this key on this channel, and refuses further ones for so long. Tells how many there were.
+    pub(crate) fn ban(&self, channel: &ChannelName, key: KeyHash, ttl: Duration) -> u64 {
+        let now = Instant::now();
+        let mut bans = lock(&self.bans);
+        if bans.len() >= BANS_MAX {
+            bans.retain(|_, until| *until > now);
+        }
+        if bans.len() < BANS_MAX
+            && let Some(until) = now.checked_add(ttl)
+        {
+            bans.insert((channel.clone(), key), until);
+        }
+        drop(bans);
+        let of_key = |open: &&Open| open.key == key && open.channel.name() == channel;
+        let outlets: Vec<_> =
+            lock(&self.open).values().filter(of_key).map(|open| Arc::clone(&open.outlet)).collect();
+        outlets.iter().for_each(|outlet| outlet.dismiss(Close::Banned));
+        outlets.len() as u64
+    }
+
+    /// Whether a key is refused on a channel.
+    pub(crate) fn is_banned(&self, channel: &ChannelName, key: KeyHash) -> bool {
+        let mut bans = lock(&self.bans);
+        if bans.is_empty() {
+            return false;
+        }
+        let ban = (channel.clone(), key);
+        match bans.get(&ban) {
+            Some(until) if *until > Instant::now() => true,
+            Some(_) => {
+                bans.remove(&ban);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
