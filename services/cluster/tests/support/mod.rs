@@ -1,0 +1,160 @@
+//! NATS servers that live as long as a test, and what every test of a backbone asks for.
+
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use relay_cluster::Backbone;
+use relay_cluster::backbone::nats::Config;
+use relay_cluster::backbone::{Contact, Message, NatsBackbone, Subscription};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take that should happen.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A server, killed when dropped.
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+    pub port: u16,
+}
+
+/// What a server is started with.
+#[derive(Default)]
+pub struct Settings {
+    pub port: Option<u16>,
+    /// The port for other servers, and theirs.
+    pub cluster: Option<(u16, Vec<u16>)>,
+    pub user: Option<(&'static str, &'static str)>,
+    pub max_payload: Option<usize>,
+}
+
+impl Settings {
+    pub async fn start(self) -> Server {
+        let port = self.port.unwrap_or_else(free_port);
+        let mut text = format!("listen: \"127.0.0.1:{port}\"\n");
+        if let Some((own, others)) = self.cluster {
+            let routes: Vec<_> = others.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+            let routes = routes.join(", ");
+            writeln!(text, "cluster {{ name: test, listen: \"127.0.0.1:{own}\", routes: [{routes}] }}")
+                .unwrap();
+        }
+        if let Some((user, password)) = self.user {
+            writeln!(text, "authorization {{ user: \"{user}\", password: \"{password}\" }}").unwrap();
+        }
+        if let Some(bytes) = self.max_payload {
+            writeln!(text, "max_payload: {bytes}").unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nats.conf");
+        std::fs::write(&path, text).unwrap();
+        let mut server = Server { child: spawn(&path), folder, port };
+        server.answers().await;
+        server
+    }
+}
+
+impl Server {
+    pub async fn new() -> Self {
+        Settings::default().start().await
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// As kill -9.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub async fn start_again(&mut self) {
+        self.kill();
+        self.child = spawn(&self.folder.path().join("nats.conf"));
+        self.answers().await;
+    }
+
+    /// From now on it holds its connections and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    async fn answers(&mut self) {
+        let started = async {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_err() {
+                assert!(self.child.try_wait().unwrap().is_none(), "the server ended");
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, started).await.expect("a server starts");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A launcher in front of the server, as version managers put there, is replaced by it: the child is the server.
+fn spawn(config: &std::path::Path) -> Child {
+    Command::new("nats-server")
+        .arg("-c")
+        .arg(config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server is installed: deploy/setup.sh test")
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+pub fn config(urls: &str) -> Config {
+    Config { urls: urls.into(), credentials_file: None, ca_file: None, name: "n1".into() }
+}
+
+/// A node's end that is connected.
+pub async fn connect(urls: &str) -> NatsBackbone {
+    let backbone = NatsBackbone::start(config(urls)).await.unwrap();
+    until(&backbone, |contact| contact.connected).await;
+    backbone
+}
+
+pub async fn until(backbone: &dyn Backbone, wanted: impl FnMut(&Contact) -> bool) -> Contact {
+    let mut contact = backbone.contact();
+    *timeout(SOON, contact.wait_for(wanted))
+        .await
+        .expect("contact is as wanted")
+        .expect("the backbone is there")
+}
+
+pub async fn next(messages: &mut Subscription) -> Message {
+    timeout(SOON, messages.next()).await.expect("a message comes").expect("the subscription goes on")
+}
+
+/// The number that a message has for its payload.
+pub async fn next_number(messages: &mut Subscription) -> u64 {
+    number(&next(messages).await)
+}
+
+pub fn number(message: &Message) -> u64 {
+    std::str::from_utf8(&message.payload).unwrap().parse().unwrap()
+}
