@@ -1,5 +1,7 @@
 //! What holds of every backbone, be it in memory or NATS. Each check has two ends of one.
 
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -149,6 +149,7 @@ impl Backbone for MemoryBackbone {
 
     fn subscribe<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Subscription, Disconnected>> {
         async move {
+            self.check()?;
             let (seat, receiver) = self.hub.subscribe(subject);
             let contact = self.contact.subscribe();
             let messages =

@@ -1,9 +1,11 @@
 //! NATS servers that live as long as a test, and what every test of a backbone asks for.
 
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,27 +19,27 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// How long anything may take that should happen.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A server, killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: TempDir,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 /// What a server is started with.
 #[derive(Default)]
-pub struct Settings {
-    pub port: Option<u16>,
+pub(crate) struct Settings {
+    pub(crate) port: Option<u16>,
     /// The port for other servers, and theirs.
-    pub cluster: Option<(u16, Vec<u16>)>,
-    pub user: Option<(&'static str, &'static str)>,
-    pub max_payload: Option<usize>,
+    pub(crate) cluster: Option<(u16, Vec<u16>)>,
+    pub(crate) user: Option<(&'static str, &'static str)>,
+    pub(crate) max_payload: Option<usize>,
 }
 
 impl Settings {
-    pub async fn start(self) -> Server {
+    pub(crate) async fn start(self) -> Server {
         let port = self.port.unwrap_or_else(free_port);
         let mut text = format!("listen: \"127.0.0.1:{port}\"\n");
         if let Some((own, others)) = self.cluster {
@@ -62,32 +64,32 @@ impl Settings {
 }
 
 impl Server {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Settings::default().start().await
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// As kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.kill();
         self.child = spawn(&self.folder.path().join("nats.conf"));
         self.answers().await;
     }
 
     /// From now on it holds its connections and says nothing.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -113,8 +115,10 @@ impl Drop for Server {
 }
 
 /// A launcher in front of the server, as version managers put there, is replaced by it: the child is the server.
-fn spawn(config: &std::path::Path) -> Child {
-    Command::new("nats-server")
+fn spawn(config: &Path) -> Child {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/.venv/bin/nats-server");
+    let program = if installed.exists() { installed } else { "nats-server".into() };
+    Command::new(program)
         .arg("-c")
         .arg(config)
         .stdout(Stdio::null())
@@ -123,22 +127,22 @@ fn spawn(config: &std::path::Path) -> Child {
         .expect("nats-server is installed: deploy/setup.sh test")
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-pub fn config(urls: &str) -> Config {
+pub(crate) fn config(urls: &str) -> Config {
     Config { urls: urls.into(), credentials_file: None, ca_file: None, name: "n1".into() }
 }
 
 /// A node's end that is connected.
-pub async fn connect(urls: &str) -> NatsBackbone {
+pub(crate) async fn connect(urls: &str) -> NatsBackbone {
     let backbone = NatsBackbone::start(config(urls)).await.unwrap();
     until(&backbone, |contact| contact.connected).await;
     backbone
 }
 
-pub async fn until(backbone: &dyn Backbone, wanted: impl FnMut(&Contact) -> bool) -> Contact {
+pub(crate) async fn until(backbone: &dyn Backbone, wanted: impl FnMut(&Contact) -> bool) -> Contact {
     let mut contact = backbone.contact();
     *timeout(SOON, contact.wait_for(wanted))
         .await
@@ -146,15 +150,15 @@ pub async fn until(backbone: &dyn Backbone, wanted: impl FnMut(&Contact) -> bool
         .expect("the backbone is there")
 }
 
-pub async fn next(messages: &mut Subscription) -> Message {
+pub(crate) async fn next(messages: &mut Subscription) -> Message {
     timeout(SOON, messages.next()).await.expect("a message comes").expect("the subscription goes on")
 }
 
 /// The number that a message has for its payload.
-pub async fn next_number(messages: &mut Subscription) -> u64 {
+pub(crate) async fn next_number(messages: &mut Subscription) -> u64 {
     number(&next(messages).await)
 }
 
-pub fn number(message: &Message) -> u64 {
+pub(crate) fn number(message: &Message) -> u64 {
     std::str::from_utf8(&message.payload).unwrap().parse().unwrap()
 }
