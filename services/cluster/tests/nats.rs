@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use relay_cluster::Backbone;
-use relay_cluster::backbone::nats::{ConfigError, OUTGOING_BYTES_MAX, WAITING_MAX};
+use relay_cluster::backbone::nats::{Config, ConfigError, OUTGOING_BYTES_MAX, WAITING_MAX};
 use relay_cluster::backbone::{Contact, Disconnected, NatsBackbone, PublishError, RequestError};
 use tokio::time::timeout;
 
@@ -279,6 +279,24 @@ async fn a_wrong_password_is_logged_once_and_never_shown() {
     assert_eq!(*one.contact().borrow(), Contact { connected: false, generation: 0 });
     assert_eq!(refusals(&log, "relay_cluster"), 1, "{}", log.text());
     assert!(!log.text().contains("hunter2") && !format!("{one:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_server_is_believed_only_with_a_certificate_of_the_right_authority() {
+    let server = Settings { tls: true, ..Settings::default() }.start().await;
+    let url = format!("tls://127.0.0.1:{}", server.port);
+    let trusting = |ca_file| async { NatsBackbone::start(Config { ca_file, ..config(&url) }).await.unwrap() };
+    let other = Settings { tls: true, ..Settings::default() }.start().await;
+    let (system, wrong, right) =
+        (trusting(None).await, trusting(Some(other.ca())).await, trusting(Some(server.ca())).await);
+    until(&right, |contact| contact.connected).await;
+    let mut messages = right.subscribe("t.a").await.unwrap();
+    right.publish("t.a", None, payload(1)).await.unwrap();
+    assert_eq!(next_number(&mut messages).await, 1);
+    // They were there first, and had their time.
+    for backbone in [&system, &wrong] {
+        assert_eq!(backbone.contact().borrow().generation, 0);
+    }
 }
 
 #[tokio::test]

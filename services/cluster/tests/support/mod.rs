@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) cluster: Option<(u16, Vec<u16>)>,
     pub(crate) user: Option<(&'static str, &'static str)>,
     pub(crate) max_payload: Option<usize>,
+    /// With a certificate for 127.0.0.1, see [`Server::ca`].
+    pub(crate) tls: bool,
 }
 
 impl Settings {
@@ -55,6 +57,10 @@ impl Settings {
             writeln!(text, "max_payload: {bytes}").unwrap();
         }
         let folder = tempfile::tempdir().unwrap();
+        if self.tls {
+            let [cert, key] = certificates(folder.path());
+            writeln!(text, "tls {{ cert_file: {cert:?}, key_file: {key:?} }}").unwrap();
+        }
         let path = folder.path().join("nats.conf");
         std::fs::write(&path, text).unwrap();
         let mut server = Server { child: spawn(&path), folder, port };
@@ -70,6 +76,11 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Who signed its certificate.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
     }
 
     /// As kill -9.
@@ -125,6 +136,21 @@ fn spawn(config: &Path) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("nats-server is installed: deploy/setup.sh test")
+}
+
+/// An authority, and a certificate and a key for 127.0.0.1.
+fn certificates(folder: &Path) -> [PathBuf; 2] {
+    let openssl = |args: &str| {
+        let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=test";
+        let args = new.split(' ').chain(args.split(' '));
+        let made = Command::new("openssl").args(args).current_dir(folder).stderr(Stdio::null()).status();
+        assert!(made.expect("openssl is installed: deploy/setup.sh test").success());
+    };
+    openssl("-keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE");
+    openssl(
+        "-CA ca.pem -CAkey ca.key -keyout key.pem -out cert.pem -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=CA:FALSE",
+    );
+    ["cert.pem", "key.pem"].map(|name| folder.join(name))
 }
 
 pub(crate) fn free_port() -> u16 {
