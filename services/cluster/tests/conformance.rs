@@ -1,4 +1,4 @@
-//! What holds of every backbone, be it in memory or NATS. Each check has two ends of one.
+//! What holds of every backbone, be it in memory, a NATS server or two. Each check has two ends of one.
 
 #![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use relay_cluster::Backbone;
 use relay_cluster::backbone::{Disconnected, MemoryBackbone, PublishError, RequestError};
 
-use support::{SOON, Server, connect, next, next_number, until};
+use support::{SOON, Server, connect, connect_across, next, next_number, start_cluster, until};
 
 /// Every check, once with each backbone.
 macro_rules! conformance {
@@ -28,6 +28,15 @@ macro_rules! conformance {
             async fn $check() {
                 let server = super::Server::new().await;
                 let (one, other) = (super::connect(&server.url()).await, super::connect(&server.url()).await);
+                super::$check(&one, &other).await;
+            })*
+        }
+
+        mod nats_cluster {
+            $(#[tokio::test]
+            async fn $check() {
+                let servers = super::start_cluster::<2>().await;
+                let (one, other) = super::connect_across(&servers).await;
                 super::$check(&one, &other).await;
             })*
         }
@@ -55,7 +64,6 @@ fn payload(number: u64) -> Bytes {
 
 async fn messages_come_in_the_order_of_their_publisher(one: &dyn Backbone, other: &dyn Backbone) {
     let mut messages = other.subscribe("t.a").await.unwrap();
-    // As long as it takes to be sure that the subscription is there: it is the other end's.
     settle(one, other).await;
     for number in 0..1000 {
         one.publish("t.a", None, payload(number)).await.unwrap();
@@ -189,13 +197,21 @@ async fn inboxes_are_different(one: &dyn Backbone, other: &dyn Backbone) {
     assert_eq!(different.len(), inboxes.len());
 }
 
-/// Comes back when all that `other` did before is known to whoever `one` asks.
+/// Comes back when all that `other` did before is known to whoever `one` asks: interest spreads in order, so the subscription
+/// that was made last is the last to be known.
 async fn settle(one: &dyn Backbone, other: &dyn Backbone) {
-    let inbox = one.inbox();
-    let mut echo = one.subscribe(&inbox).await.unwrap();
-    // The other end may be quicker than the subscription.
-    one.publish(&inbox, None, Bytes::new()).await.unwrap();
-    next(&mut echo).await;
-    other.publish(&inbox, None, Bytes::new()).await.unwrap();
-    next(&mut echo).await;
+    let subject = other.inbox();
+    let mut asked = other.subscribe(&subject).await.unwrap();
+    let answer = async {
+        let reply = next(&mut asked).await.reply.unwrap();
+        other.publish(&reply, None, Bytes::new()).await.unwrap();
+    };
+    let ask = async {
+        let mut answered = Err(RequestError::NoResponders);
+        while answered == Err(RequestError::NoResponders) {
+            answered = one.request(&subject, Bytes::new(), SOON).await;
+        }
+        answered.unwrap();
+    };
+    tokio::join!(ask, answer);
 }

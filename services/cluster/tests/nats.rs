@@ -15,30 +15,15 @@ use relay_cluster::backbone::nats::{Config, ConfigError, OUTGOING_BYTES_MAX, WAI
 use relay_cluster::backbone::{Contact, Disconnected, NatsBackbone, PublishError, RequestError};
 use tokio::time::timeout;
 
-use support::{SOON, Server, Settings, config, connect, free_port, next, next_number, until};
+use support::{
+    SOON, Server, Settings, config, connect, free_port, next, next_number, reach, start_cluster, until,
+};
 
 /// A dead server is given up after three ping intervals, and a busy machine takes its time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(8);
 
 fn payload(number: u64) -> Bytes {
     number.to_string().into()
-}
-
-/// Publishes until the subscription of another node has it: how long a way through a cluster takes to open is its own
-/// business.
-async fn reach(from: &NatsBackbone, subject: &str, messages: &mut relay_cluster::backbone::Subscription) {
-    let reached = async {
-        loop {
-            let _ = from.publish(subject, None, payload(0)).await;
-            if timeout(Duration::from_millis(50), messages.next()).await.is_ok() {
-                break;
-            }
-        }
-        // What is late of the attempts.
-        from.publish(subject, None, payload(1)).await.unwrap();
-        while next_number(messages).await != 1 {}
-    };
-    timeout(SOON, reached).await.expect("messages get through");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,12 +136,7 @@ async fn what_waits_for_an_answer_ends_with_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_one_of_three_servers_dies_messages_go_on_through_the_others() {
-    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let mut servers = Vec::new();
-    for own in &routes {
-        let others = routes.iter().copied().filter(|port| port != own).collect();
-        servers.push(Settings { cluster: Some((*own, others)), ..Settings::default() }.start().await);
-    }
+    let mut servers = start_cluster::<3>().await;
     // One server is told to each: of the others it learns.
     let (one, other) = (connect(&servers[0].url()).await, connect(&servers[1].url()).await);
     let mut messages = other.subscribe("t.a").await.unwrap();
@@ -178,6 +158,22 @@ async fn when_one_of_three_servers_dies_messages_go_on_through_the_others() {
     for number in 100..1100 {
         assert_eq!(next_number(&mut messages).await, number);
     }
+}
+
+#[tokio::test]
+async fn when_one_of_two_servers_freezes_its_nodes_go_to_the_other() {
+    let servers = start_cluster::<2>().await;
+    let (one, other) = (connect(&servers[0].url()).await, connect(&servers[1].url()).await);
+    let mut messages = other.subscribe("t.a").await.unwrap();
+    reach(&one, "t.a", &mut messages).await;
+    servers[0].freeze();
+    let begun = Instant::now();
+    // Twice as long, since the frozen one may be asked first.
+    until(&one, |contact| contact.connected && contact.generation == 2).await;
+    eprintln!("another server was found after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < 2 * NOTICED_WITHIN, "{:?}", begun.elapsed());
+    reach(&one, "t.a", &mut messages).await;
+    assert_eq!(other.contact().borrow().generation, 1, "nothing changed for who was on the other");
 }
 
 #[tokio::test]

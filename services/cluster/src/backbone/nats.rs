@@ -74,7 +74,7 @@ pub struct Config {
     pub urls: String,
     /// A file with a token and a key, as `nsc` writes it.
     pub credentials_file: Option<PathBuf>,
-    /// Certificates to trust, in PEM, instead of those that the system trusts.
+    /// Certificates to trust, in PEM, instead of those that the system trusts. With it nothing but TLS will do.
     pub ca_file: Option<PathBuf>,
     /// Name of the node, for whoever looks at the server's connections.
     pub name: String,
@@ -201,7 +201,7 @@ impl NatsBackbone {
         if let Some(path) = config.ca_file {
             // Read again for each connection, so certificates may be renewed; a wrong path is told at once.
             options = match std::fs::File::open(&path) {
-                Ok(_) => options.add_root_certificates(path),
+                Ok(_) => options.add_root_certificates(path).require_tls(true),
                 Err(source) => return Err(ConfigError::CaFile { path, source }),
             };
         }
@@ -304,12 +304,14 @@ impl Link {
                 self.set_connected(true);
                 tracing::info!("the backbone is connected");
             }
-            Event::Disconnected | Event::Draining | Event::Closed => {
+            Event::Disconnected => {
                 self.set_connected(false);
                 tracing::warn!("the backbone is not connected");
             }
+            // As it was asked to.
+            Event::Draining | Event::Closed => self.set_connected(false),
             Event::SlowConsumer(_) => {
-                // Those that lost the connection's events may have been in the way of them.
+                // So many of these come that one of the others may have been lost.
                 self.catch_up();
                 self.messages_lost();
                 self.trouble("a subscriber is too slow, messages are lost");

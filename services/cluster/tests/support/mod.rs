@@ -168,6 +168,42 @@ pub(crate) async fn connect(urls: &str) -> NatsBackbone {
     backbone
 }
 
+/// Servers of one cluster.
+pub(crate) async fn start_cluster<const SIZE: usize>() -> [Server; SIZE] {
+    let routes = [(); SIZE].map(|()| free_port());
+    let mut servers = Vec::new();
+    for own in routes {
+        let others = routes.into_iter().filter(|port| *port != own).collect();
+        servers.push(Settings { cluster: Some((own, others)), ..Settings::default() }.start().await);
+    }
+    servers.try_into().ok().unwrap()
+}
+
+/// Two ends on two servers that know of each other.
+pub(crate) async fn connect_across(servers: &[Server; 2]) -> (NatsBackbone, NatsBackbone) {
+    let (one, other) = (connect(&servers[0].url()).await, connect(&servers[1].url()).await);
+    let mut messages = other.subscribe("t.reach").await.unwrap();
+    reach(&one, "t.reach", &mut messages).await;
+    (one, other)
+}
+
+/// Publishes until another node has heard of it: how long a way through a cluster takes to open is its own business.
+pub(crate) async fn reach(from: &NatsBackbone, subject: &str, messages: &mut Subscription) {
+    let payload = |number: u64| number.to_string().into();
+    let reached = async {
+        loop {
+            let _ = from.publish(subject, None, payload(0)).await;
+            if timeout(Duration::from_millis(50), messages.next()).await.is_ok() {
+                break;
+            }
+        }
+        // What is late of the attempts.
+        from.publish(subject, None, payload(1)).await.unwrap();
+        while next_number(messages).await != 1 {}
+    };
+    timeout(SOON, reached).await.expect("messages get through");
+}
+
 pub(crate) async fn until(backbone: &dyn Backbone, wanted: impl FnMut(&Contact) -> bool) -> Contact {
     let mut contact = backbone.contact();
     *timeout(SOON, contact.wait_for(wanted))
