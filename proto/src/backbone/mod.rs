@@ -310,6 +310,9 @@ pub fn parse_head(body: &[u8]) -> Result<(Head, &[u8], &[u8]), HeadError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::From;
     use super::*;
 
     const KEY: &str = "4d69376f096b3e60d954ece8abbc2d7480e1e0faca593de1c764c8557fe29b75";
@@ -414,5 +417,64 @@ mod tests {
         assert!(matches!(parse_head(&head_body(&reversed, b"", b"")), Err(HeadError::Order)));
         let nowhere = Head { end: 5, ..head };
         assert!(matches!(parse_head(&head_body(&nowhere, b"init", b"pr")), Err(HeadError::Order)));
+    }
+
+    /// Heads with their init and preamble; some have a join point and no chunks, which no reader takes.
+    fn heads() -> impl Strategy<Value = (Head, Vec<u8>, Vec<u8>)> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..20);
+        let container = prop::option::of(".{0,20}");
+        (any::<[u64; 2]>(), any::<u64>(), prop::bool::ANY, container, bytes(), bytes()).prop_map(
+            |(ends, offset, joins, container, init, preamble)| {
+                let (first, end) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+                let (init, preamble) = if joins { (init, preamble) } else { Default::default() };
+                let sizes = (init.len() as u64, preamble.len() as u64);
+                let join = HeadJoin { offset, init: sizes.0, preamble: sizes.1 };
+                let join = Some(join).filter(|_| joins);
+                (Head { origin: origin(), container, first, end, join }, init, preamble)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn heads_are_read_as_they_were_written((head, init, preamble) in heads()) {
+            prop_assume!(head.join.is_none() || head.first < head.end);
+            let body = head_body(&head, &init, &preamble);
+            prop_assert_eq!(parse_head(&body).unwrap(), (head, &init[..], &preamble[..]));
+        }
+
+        #[test]
+        fn a_head_with_a_wrong_byte_never_panics_and_never_says_more_than_is_there(
+            (head, init, preamble) in heads(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut body = head_body(&head, &init, &preamble);
+            let at = at.index(body.len());
+            body[at] = byte;
+            if let Ok((head, init, preamble)) = parse_head(&body) {
+                let said = head.join.map_or((0, 0), |join| (join.init, join.preamble));
+                prop_assert_eq!(said, (init.len() as u64, preamble.len() as u64));
+                prop_assert!(head.first <= head.end);
+            }
+        }
+
+        #[test]
+        fn requests_and_commands_never_panic_a_reader(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let channel: ChannelName = "cam1".parse().unwrap();
+            let snapshot = Request::Snapshot { channel, epoch: Epoch::new(7), by: peer(), from: From::Seq(5) };
+            let mut spoilt = to_json(&snapshot);
+            let at = at.index(spoilt.len());
+            spoilt.splice(at..at + 1, bytes.iter().copied().take(2));
+            for bytes in [bytes, spoilt] {
+                if let Ok(request) = from_json::<Request>(&bytes) {
+                    prop_assert_eq!(from_json::<Request>(&to_json(&request)).unwrap(), request);
+                }
+                let _ = from_json::<Command>(&bytes);
+            }
+        }
     }
 }

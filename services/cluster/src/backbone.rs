@@ -2,6 +2,7 @@
 //! not at all: nothing is kept, and whoever cannot keep up loses messages.
 
 pub mod memory;
+pub mod nats;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 pub use memory::MemoryBackbone;
+pub use nats::NatsBackbone;
 
 /// What carries messages between nodes.
 pub trait Backbone: fmt::Debug + Send + Sync {
@@ -23,7 +25,7 @@ pub trait Backbone: fmt::Debug + Send + Sync {
         subject: &'a str,
         reply: Option<&'a str>,
         message: Bytes,
-    ) -> BoxFuture<'a, Result<(), Disconnected>>;
+    ) -> BoxFuture<'a, Result<(), PublishError>>;
 
     /// Gets whatever is published on this subject from now on: what is asked for after this returned is answered to it. Ends
     /// when dropped.
@@ -45,6 +47,9 @@ pub trait Backbone: fmt::Debug + Send + Sync {
 
     /// Follows whether there is a connection.
     fn contact(&self) -> watch::Receiver<Contact>;
+
+    /// Ends the connection once all that was published is out, or soon. Whoever only drops it loses what came last.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Messages of one subject.
@@ -66,6 +71,17 @@ pub struct Message {
 #[error("the backbone is not connected")]
 pub struct Disconnected;
 
+/// Why a message is not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It is longer than [`Backbone::message_bytes_max`]; the connection is as it was.
+    #[error("the message is longer than the backbone takes")]
+    TooLong,
+    /// There is no connection.
+    #[error(transparent)]
+    Disconnected(#[from] Disconnected),
+}
+
 /// Why a request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -75,9 +91,21 @@ pub enum RequestError {
     /// Nobody answered in time.
     #[error("no answer came in time")]
     Timeout,
+    /// The request is longer than [`Backbone::message_bytes_max`].
+    #[error("the message is longer than the backbone takes")]
+    TooLong,
     /// There is no connection.
     #[error(transparent)]
     Disconnected(#[from] Disconnected),
+}
+
+impl From<PublishError> for RequestError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::TooLong => Self::TooLong,
+            PublishError::Disconnected(error) => Self::Disconnected(error),
+        }
+    }
 }
 
 /// Whether there is a connection.

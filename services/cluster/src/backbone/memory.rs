@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::{Backbone, Contact, Disconnected, Message, RequestError, Subscription};
+use super::{Backbone, Contact, Disconnected, Message, PublishError, RequestError, Subscription};
 
 /// Messages that wait for one subscriber; further ones are lost to it.
 const WAITING_MAX: usize = 4096;
@@ -129,9 +129,12 @@ impl Backbone for MemoryBackbone {
         subject: &'a str,
         reply: Option<&'a str>,
         message: Bytes,
-    ) -> BoxFuture<'a, Result<(), Disconnected>> {
+    ) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
             self.check()?;
+            if message.len() > self.message_bytes_max {
+                return Err(PublishError::TooLong);
+            }
             let message = Message { payload: message, reply: reply.map(str::to_owned), no_responders: false };
             if self.hub.publish(subject, &message) == 0
                 && let Some(reply) = reply
@@ -146,6 +149,7 @@ impl Backbone for MemoryBackbone {
 
     fn subscribe<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Subscription, Disconnected>> {
         async move {
+            self.check()?;
             let (seat, receiver) = self.hub.subscribe(subject);
             let contact = self.contact.subscribe();
             let messages =
@@ -191,5 +195,9 @@ impl Backbone for MemoryBackbone {
 
     fn contact(&self) -> watch::Receiver<Contact> {
         self.contact.subscribe()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move { self.set_connected(false) }.boxed()
     }
 }
