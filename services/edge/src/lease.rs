@@ -175,7 +175,7 @@ async fn challenge(node: &Node, channel: &Channel, record: &LeaseRecord) -> Incu
             },
             Err(RequestError::NoResponders) => Incumbency::Gone,
             Err(RequestError::Timeout) => Incumbency::Stalled,
-            Err(RequestError::Disconnected(_)) => Incumbency::Unknown,
+            Err(RequestError::Disconnected(_) | RequestError::TooLong) => Incumbency::Unknown,
         },
     }
 }

@@ -14,7 +14,7 @@ use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch};
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::channel::Exported;
@@ -33,13 +33,16 @@ pub(crate) async fn serve(node: Arc<Node>) {
     let own = cluster.subjects.node(&cluster.peer.node, cluster.peer.incarnation);
     let all = cluster.subjects.all();
     let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
+    let mut contact = cluster.backbone.contact();
     loop {
+        contact.borrow_and_update();
         if let (Ok(mut requests), Ok(mut commands)) =
             (cluster.backbone.subscribe(&own).await, cluster.backbone.subscribe(&all).await)
         {
             serve_subscribed(&node, &answers, &mut requests, &mut commands).await;
         }
-        sleep(ANSWER_TIMEOUT).await;
+        // Without a connection there is nobody to serve.
+        let _ = timeout(ANSWER_TIMEOUT, contact.changed()).await;
     }
 }
 

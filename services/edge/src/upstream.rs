@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use relay_cluster::backbone::{Contact, Message, RequestError, Subscription};
+use relay_cluster::backbone::{Contact, Message, PublishError, RequestError, Subscription};
 use relay_cluster::registry::{Attendance, Unavailable, View};
 use relay_media::Container;
 use relay_proto::Epoch;
@@ -28,7 +28,7 @@ use relay_proto::backbone::{
 };
 use relay_proto::registry::LeaseRecord;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info};
 
 use self::order::{Beginning, Order, Step};
@@ -100,7 +100,6 @@ enum Looked {
 
 /// What a turn brought.
 enum Turn {
-    Idle,
     Contact,
     Tick,
     Looked(Looked),
@@ -137,33 +136,28 @@ impl<'a> Upstream<'a> {
         let mut contact = self.node.cluster.backbone.contact();
         let mut tick = interval(SYNC_INTERVAL.min(self.node.config.registry_interval));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let subject = self.node.cluster.subjects.chunks(self.channel.name());
+        let mut messages = None;
         loop {
-            let subject = self.node.cluster.subjects.chunks(self.channel.name());
-            let subscribed = tokio::select! {
+            if messages.is_none() {
+                // Where there is no connection: again with the next news of it, or the next tick.
+                let subscribed =
+                    timeout(ANSWER_TIMEOUT, self.node.cluster.backbone.subscribe(&subject)).await;
+                messages = subscribed.ok().and_then(Result::ok).map(|new| new.ready_chunks(BATCH_FRAMES_MAX));
+            }
+            let mut next = messages.as_mut().map(StreamExt::next);
+            let turn = tokio::select! {
                 biased;
                 () = &mut idle => return,
-                subscribed = self.node.cluster.backbone.subscribe(&subject) => subscribed,
+                _ = contact.changed() => Turn::Contact,
+                _ = tick.tick() => Turn::Tick,
+                turn = self.awaited() => turn,
+                messages = or_pending(&mut next) => messages.map_or(Turn::Over, Turn::Messages),
             };
-            let Ok(messages) = subscribed else {
-                sleep(RETRY).await;
-                continue;
-            };
-            let mut messages = messages.ready_chunks(BATCH_FRAMES_MAX);
-            loop {
-                let turn = tokio::select! {
-                    biased;
-                    () = &mut idle => Turn::Idle,
-                    _ = contact.changed() => Turn::Contact,
-                    _ = tick.tick() => Turn::Tick,
-                    turn = self.awaited() => turn,
-                    messages = messages.next() => messages.map_or(Turn::Over, Turn::Messages),
-                };
-                match turn {
-                    Turn::Idle => return,
-                    Turn::Over => break,
-                    turn => self.take(turn, &mut contact).await,
-                }
+            if matches!(turn, Turn::Over) {
+                messages = None;
             }
+            self.take(turn, &mut contact).await;
         }
     }
 
@@ -199,13 +193,10 @@ impl<'a> Upstream<'a> {
             self.publication = None;
         }
         match turn {
-            Turn::Idle | Turn::Over => {}
+            Turn::Over => {}
             Turn::Contact => {
-                let now = *contact.borrow_and_update();
-                debug!(channel = self.channel.name().as_str(), connected = now.connected, "backbone");
-                if now.connected {
+                if contact.borrow_and_update().connected {
                     self.start_look();
-                    self.sync = None;
                     self.start_sync();
                 }
             }
@@ -441,7 +432,7 @@ impl<'a> Upstream<'a> {
         let asked = timeout(ANSWER_TIMEOUT, async {
             let messages = cluster.backbone.subscribe(&inbox).await?;
             cluster.backbone.publish(&subject, Some(&inbox), to_json(&request).into()).await?;
-            Ok::<_, relay_cluster::backbone::Disconnected>(messages)
+            Ok::<_, PublishError>(messages)
         });
         let (messages, within) = match asked.await {
             Ok(Ok(messages)) => (messages, SNAPSHOT_TIMEOUT),

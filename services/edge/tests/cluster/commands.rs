@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use relay_cluster::backbone::RequestError;
+use relay_cluster::registry::Attendance;
 use relay_cluster::{Backbone, Registry};
 use relay_proto::KeyHash;
 use relay_proto::backbone::{Command, Done, Subjects, from_json, to_json};
@@ -81,14 +82,9 @@ async fn a_banned_key_is_refused_on_every_node_until_the_ban_is_over() {
     let other = two.publish("/cam/another/publish", b"another key").await;
     other.close().await;
     drop(bystander);
+    let cam = "cam".parse().unwrap();
     let over = async {
-        while registry
-            .attend(&"cam".parse().unwrap(), relay_cluster::registry::Attendance::Look)
-            .await
-            .unwrap()
-            .bans
-            != []
-        {
+        while !registry.attend(&cam, Attendance::Look).await.unwrap().bans.is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
