@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
+#[path = "nats_support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
