@@ -19,8 +19,10 @@ if held > now and (key ~= ARGV[3] or (live > now and not replaces)) then
         string.format('%.0f', math.max(live - now, 0)), string.format('%.0f', held - now) }
 end
 
--- The clock makes an epoch that is greater than any before, even when the registry has lost its memory.
-local granted = string.format('%.0f', math.max(now, epoch + 1, tonumber(ARGV[5]) + 1))
+-- The clock makes an epoch that is greater than any before, even when the registry has lost its memory. In microseconds:
+-- no channel is granted more often than once in one, so epochs never run ahead of the clock that has to outrun them.
+local clock = time[1] * 1000000 + time[2]
+local granted = string.format('%.0f', math.max(clock, epoch + 1, tonumber(ARGV[5]) + 1))
 redis.call('HSET', KEYS[1], 'node', ARGV[1], 'incarnation', ARGV[2], 'epoch', granted, 'key', ARGV[3],
     'live_until', string.format('%.0f', now + ARGV[6]), 'held_until', string.format('%.0f', now + ARGV[6] + ARGV[7]))
 redis.call('PEXPIRE', KEYS[1], ARGV[8])

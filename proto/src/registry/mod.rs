@@ -7,11 +7,18 @@ use crate::{ChannelName, Epoch, Incarnation, KeyHash, NodeId};
 /// Prefix of keys and subjects where nobody chose one.
 pub const DEFAULT_CLUSTER: &str = "relaycast";
 
-/// How long a registry remembers the epoch of a channel that nobody publishes on: 24 h. Longer than any clock is set back.
+/// How long a registry remembers the epoch of a channel after its lease ended: 24 h. Longer than any clock is set back.
 pub const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Keys that a channel can have banned at a time.
 pub const BANS_MAX: usize = 256;
+
+/// Nodes that a registry tells of: four times the largest cluster that is planned for, and an answer of about 2 MiB.
+pub const NODES_MAX: usize = 4096;
+
+/// The highest epoch: what a script, which counts in doubles, still tells from its neighbours. In microseconds since the Unix
+/// epoch that is the year 2255.
+pub const EPOCH_MAX: Epoch = Epoch::new((1 << 53) - 1);
 
 /// Compare-and-set on a channel's lease; each script says its keys and arguments in its first lines.
 pub mod script {
@@ -25,6 +32,10 @@ pub mod script {
     pub const ATTEND: &str = include_str!("attend.lua");
     /// Refuses a key for a time.
     pub const BAN: &str = include_str!("ban.lua");
+    /// Removes a node's record.
+    pub const WITHDRAW: &str = include_str!("withdraw.lua");
+    /// Notes a node, and tells of all.
+    pub const NODES: &str = include_str!("nodes.lua");
 }
 
 /// The keys of one cluster. Whatever a script touches of a channel has one hash tag, so that Redis Cluster keeps it together.

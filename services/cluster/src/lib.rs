@@ -6,6 +6,7 @@
 
 pub mod backbone;
 pub mod registry;
+pub mod tls;
 
 pub use backbone::Backbone;
 pub use registry::Registry;

@@ -7,7 +7,9 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+pub mod holder;
 pub mod memory;
+pub mod redis;
 pub mod table;
 
 use std::fmt;
@@ -18,7 +20,9 @@ use relay_proto::backbone::Peer;
 use relay_proto::registry::{LeaseRecord, NodeRecord};
 use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
 
+pub use holder::Holder;
 pub use memory::MemoryRegistry;
+pub use redis::RedisRegistry;
 
 /// The view that all nodes share. Every call is one step for all of them.
 pub trait Registry: fmt::Debug + Send + Sync {
@@ -145,4 +149,12 @@ pub struct View {
     pub bans: Vec<(KeyHash, Duration)>,
     /// Nodes that want it.
     pub wanted: Vec<NodeId>,
+}
+
+/// The longest time that is told to a registry: 100 years, as good as for ever, and in a sum with any clock far from where
+/// numbers end.
+const DURATION_MS_MAX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).map_or(DURATION_MS_MAX, |ms| ms.min(DURATION_MS_MAX))
 }

@@ -8,10 +8,10 @@ use relay_proto::backbone::Peer;
 use relay_proto::registry::{BANS_MAX, LeaseRecord, NodeRecord, REMEMBERED_MS};
 use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
 
-use super::{Acquired, Attendance, Claim, Lease, Release, Renewed, Terms, View};
+use super::{Acquired, Attendance, Claim, Lease, Release, Renewed, Terms, View, ms};
 
-/// Everything a registry knows.
-#[derive(Debug, Default)]
+/// Everything a registry knows. A clone is a snapshot, to which a test may go back.
+#[derive(Debug, Clone, Default)]
 pub struct Table {
     channels: HashMap<ChannelName, Channel>,
     nodes: BTreeMap<NodeId, (NodeRecord, u64)>,
@@ -19,14 +19,14 @@ pub struct Table {
     forgotten: Epoch,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Channel {
     lease: Option<Held>,
     bans: Vec<(KeyHash, u64)>,
     wanted: BTreeMap<NodeId, u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Held {
     peer: Peer,
     epoch: Epoch,
@@ -37,9 +37,11 @@ struct Held {
 }
 
 impl Table {
-    /// Everything is forgotten, as by `FLUSHALL`.
+    /// Everything is forgotten, as by `FLUSHALL`, but how far epochs are: what a registry of real life tells from its clock.
     pub fn forget_everything(&mut self) {
-        *self = Self::default();
+        let leases = self.channels.values().filter_map(|channel| channel.lease.as_ref());
+        let forgotten = leases.map(|held| held.epoch).fold(self.forgotten, Epoch::max);
+        *self = Self { forgotten, ..Self::default() };
     }
 
     /// See [`Registry::announce`](super::Registry::announce).
@@ -104,7 +106,7 @@ impl Table {
             Release::Free => now,
             Release::Held => now + ms(lease.terms.grace),
         };
-        held.remembered_until = now + REMEMBERED_MS;
+        held.remembered_until = held.held_until + REMEMBERED_MS;
     }
 
     /// See [`Registry::attend`](super::Registry::attend).
@@ -162,7 +164,8 @@ impl Held {
     fn new(peer: &Peer, epoch: Epoch, key: KeyHash, terms: Terms, now: u64) -> Self {
         let live_until = now + ms(terms.ttl);
         let held_until = live_until + ms(terms.grace);
-        Self { peer: peer.clone(), epoch, key, live_until, held_until, remembered_until: now + REMEMBERED_MS }
+        let remembered_until = held_until + REMEMBERED_MS;
+        Self { peer: peer.clone(), epoch, key, live_until, held_until, remembered_until }
     }
 
     fn record(&self, now: u64) -> LeaseRecord {
@@ -175,8 +178,4 @@ impl Held {
             held_ms: self.held_until.saturating_sub(now),
         }
     }
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
