@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay_cluster::backbone::RequestError;
-use relay_cluster::registry::{Acquired, Lease, Release, Renewed};
+use relay_cluster::registry::holder::{Holder, Verdict};
+use relay_cluster::registry::{Acquired, Lease, Release};
 use relay_proto::backbone::{Challenged, Peer, Request, from_json, to_json};
 use relay_proto::registry::LeaseRecord;
 use relay_proto::websocket::Close;
@@ -120,7 +121,9 @@ impl Tenure {
         let interval = self.node.config.registry_interval;
         let mut contact = cluster.backbone.contact();
         let mut told = 0;
-        let mut due = Instant::now() + interval;
+        let granted = Instant::now();
+        let since = |at: Instant| u64::try_from((at - granted).as_millis()).unwrap_or(u64::MAX);
+        let mut holder = Holder::new(interval, 0);
         loop {
             let now = *contact.borrow_and_update();
             if now.connected && now.generation != told {
@@ -132,19 +135,19 @@ impl Tenure {
             }
             tokio::select! {
                 _ = contact.changed() => continue,
-                () = sleep_until(due) => {}
+                () = sleep_until(granted + Duration::from_millis(holder.next_renewal())) => {}
             }
-            due = Instant::now() + interval;
-            match cluster.registry.renew(&self.lease).await {
-                Ok(Renewed::Kept) => {}
-                Ok(Renewed::Lost(epoch)) => {
+            let answer = cluster.registry.renew(&self.lease).await;
+            if let Err(error) = &answer {
+                self.node.metrics.registry_errors.inc();
+                debug!(channel = self.lease.channel.as_str(), %error, "lease not renewed");
+            }
+            match holder.renewed(since(Instant::now()), &answer) {
+                Verdict::Keep => {}
+                Verdict::Lost(epoch) => {
                     self.node.metrics.leases_lost.inc();
                     info!(channel = self.lease.channel.as_str(), lost = %self.lease.epoch, %epoch, "lease lost");
                     return epoch;
-                }
-                Err(error) => {
-                    self.node.metrics.registry_errors.inc();
-                    debug!(channel = self.lease.channel.as_str(), %error, "lease not renewed");
                 }
             }
         }

@@ -51,6 +51,9 @@ pub enum ParseError {
 #[error("logging is already set up")]
 pub struct AlreadyInitialised;
 
+/// Libraries that log what we log ourselves, once and without addresses. A filter that names them is heard.
+const QUIET: &str = "async_nats=off";
+
 /// Starts logging for the whole process.
 ///
 /// # Errors
@@ -62,7 +65,7 @@ pub fn init(log: &Log) -> Result<(), AlreadyInitialised> {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
-        .with_env_filter(EnvFilter::new(&log.filter.0));
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{}", log.filter.0)));
     let started = match log.format.resolve(terminal) {
         Format::Json => builder.json().flatten_event(true).with_current_span(false).finish().try_init(),
         Format::Text | Format::Auto => builder.with_target(false).finish().try_init(),

@@ -3,11 +3,13 @@
 mod demo;
 mod files;
 mod flags;
+mod links;
 mod settings;
 
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use prometheus::Registry;
 use relay_edge::Edge;
@@ -23,7 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use self::flags::{Flags, Role};
-use self::settings::NodeSettings;
+use self::settings::{Cluster, NodeSettings, SECRETS};
 use crate::exit::{Exit, Failure};
 
 /// Runs one node
@@ -119,6 +121,7 @@ impl Common {
         let Resolved { settings, effective } = resolve::<NodeSettings>(&sources).map_err(Failure::usage)?;
         let log = settings.log();
         let admin_listen = settings.admin_listen;
+        let cluster = settings.cluster().map_err(Failure::usage)?;
         let config = settings.into_config();
         config.check().map_err(Failure::usage)?;
         if self.check {
@@ -132,7 +135,7 @@ impl Common {
             .enable_all()
             .build()
             .map_err(|error| Failure::io("runtime", &error))?;
-        let result = runtime.block_on(serve(config, admin_listen, demo));
+        let result = runtime.block_on(serve(config, cluster, admin_listen, demo));
         // Everything that matters has ended in order; a name that is still being resolved must not hold the process.
         runtime.shutdown_background();
         result
@@ -167,6 +170,7 @@ fn print(effective: &[Effective], unknown: &[String]) -> Result<(), Failure> {
             Origin::Default => "default".to_owned(),
         };
         let line = match value {
+            Some(_) if SECRETS.contains(&key.as_str()) => format!("# {key} is set"),
             Some(value) => format!("{key} = {}", toml_value(value)),
             None => format!("# {key} is not set"),
         };
@@ -189,7 +193,12 @@ fn toml_value(text: &str) -> String {
 }
 
 /// Binds, announces, serves, leaves.
-async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo) -> Result<(), Failure> {
+async fn serve(
+    config: relay_edge::Config,
+    cluster: Option<Cluster>,
+    admin_listen: SocketAddr,
+    demo: Demo,
+) -> Result<(), Failure> {
     let registry = Registry::new();
     process::register(&registry, env!("CARGO_PKG_VERSION")).map_err(|error| Failure::new(Exit::Io, error))?;
     let readiness = Readiness::new();
@@ -197,7 +206,9 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     let node = config.node_id.clone();
     files::raise_limit(config.sessions_max, config.handshakes_max);
 
-    let edge = Edge::bind(config, relay_edge::Links::alone(), &registry, &readiness)
+    let links = links::open(&node, cluster).await?;
+    let backbone = Arc::clone(&links.backbone);
+    let edge = Edge::bind(config, links, &registry, &readiness)
         .await
         .map_err(|error| Failure::new(Exit::Io, error))?;
     let admin = Admin::bind(admin_listen, registry, readiness).await.map_err(|error| {
@@ -219,6 +230,7 @@ async fn serve(config: relay_edge::Config, admin_listen: SocketAddr, demo: Demo)
     }
     run_until_drained(edge, drain, signals).await;
     tasks.shutdown().await;
+    backbone.close().await;
     info!("ended");
     Ok(())
 }

@@ -30,6 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::{Backbone, Contact, Disconnected, Message, PublishError, RequestError, Subscription};
+use crate::tls::install_crypto_provider;
 
 /// Bytes of payload that wait to be written to the server. A tenth of a second of a network of 1 Gbit/s: what waits longer
 /// than that is late, and whoever publishes does better to know.
@@ -487,12 +488,6 @@ fn percent_decoded(text: &str) -> Option<String> {
         rest = after;
     }
     String::from_utf8(bytes).ok()
-}
-
-/// Of the crates that bring cryptography another may be in the same program, and then TLS wants to be told which to use.
-fn install_crypto_provider() {
-    // Only the first counts; that somebody was before us is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use relay_edge::{Config, PublisherPolicy, ReceivePolicy};
+use relay_lifecycle::backoff::entropy;
 use relay_lifecycle::config::{ByteSize, List, TimeSpan};
 use relay_lifecycle::telemetry::{Filter, Format, Log};
 use relay_proto::NodeId;
@@ -17,14 +19,42 @@ relay_lifecycle::settings! {
             listen "ADDRESS:PORT": SocketAddr = "0.0.0.0:8080",
             /// Where /healthz, /readyz and /metrics are; not for the public
             admin_listen "ADDRESS:PORT": SocketAddr = "127.0.0.1:9090",
-            /// Name of this node in logs and answers
-            node_id "NAME": NodeId = "relaycast",
+            /// Name of this node in logs and answers; nodes of one cluster differ [default: relaycast, in a cluster the name of
+            /// the host and a number drawn at random]
+            node_id "NAME": NodeId,
             /// URL under which clients reach this node, where that is not the one it listens on
             advertise_url "URL": String,
             /// Origins whose pages may connect, separated by commas; empty allows all
             allowed_origins "ORIGIN,…": List<String> = "",
             /// Whether the node serves its page at /
             page "true|false": bool = "true",
+        }
+        "Cluster" {
+            /// Registry that all nodes share: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… with TLS,
+            /// redis+cluster://HOST,HOST,… or redis+sentinel://HOST,HOST,…/MASTER; a node without one is alone
+            redis "URL": String,
+            /// Backbone that all nodes share: nats://[USER:PASSWORD@]HOST[:PORT] or tls://…, several separated by commas
+            nats "URL,…": String,
+            /// Certificates in PEM to trust for the registry, instead of those of the system
+            redis_ca_file "FILE": PathBuf,
+            /// Certificates in PEM to trust for the backbone, instead of those of the system
+            nats_ca_file "FILE": PathBuf,
+            /// Credentials for the backbone, as nsc writes them
+            nats_credentials_file "FILE": PathBuf,
+            /// Name of the cluster: the first part of its keys in Redis and subjects in NATS
+            cluster "NAME": NodeId = "relaycast",
+            /// What keys of streams are hashed with before they go to the registry; the same on all nodes. Without one, who
+            /// can read the registry can try keys until one fits
+            cluster_secret "TEXT": String,
+            /// How often the registry is told of this node and its channels; what it was not told of for three times as long
+            /// is over
+            registry_interval "DURATION": TimeSpan = "2s",
+            /// How long a channel is pulled from another node after its last receiver here has left
+            upstream_linger "DURATION": TimeSpan = "10s",
+            /// Where this node runs, for whoever chooses between nodes
+            region "NAME": String,
+            /// Where in the region
+            zone "NAME": String,
         }
         "Publishers" {
             /// What a second publisher with the same key may do: reject, takeover, or takeover-if-stalled (replace the
@@ -94,12 +124,30 @@ impl NodeSettings {
         Log { format: self.log_format, filter: self.log_level.clone() }
     }
 
+    /// How to reach the other nodes, if there are to be any.
+    pub(super) fn cluster(&self) -> Result<Option<Cluster>, &'static str> {
+        match (&self.redis, &self.nats) {
+            (None, None) => Ok(None),
+            (Some(redis), Some(nats)) => Ok(Some(Cluster {
+                redis: redis.clone(),
+                redis_ca_file: self.redis_ca_file.clone(),
+                nats: nats.clone(),
+                nats_ca_file: self.nats_ca_file.clone(),
+                nats_credentials_file: self.nats_credentials_file.clone(),
+                name: self.cluster.clone(),
+                secret: self.cluster_secret.clone(),
+            })),
+            (Some(_), None) => Err("--redis without --nats: a cluster takes both"),
+            (None, Some(_)) => Err("--nats without --redis: a cluster takes both"),
+        }
+    }
+
     /// The node's configuration. Without `..`, so that a setting which is not declared above does not compile.
     pub(super) fn into_config(self) -> Config {
         let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
         Config {
             listen: self.listen,
-            node_id: self.node_id,
+            node_id: self.node_id.unwrap_or_else(|| if self.redis.is_some() { node_id() } else { alone() }),
             advertise_url: self.advertise_url,
             publisher_policy: self.publisher_policy.0,
             receive_policy: self.receive_policy.0,
@@ -107,6 +155,10 @@ impl NodeSettings {
             publisher_media_timeout: self.publisher_media_timeout.map(TimeSpan::get),
             challenge_timeout: self.challenge_timeout.get(),
             grace: self.grace.get(),
+            registry_interval: self.registry_interval.get(),
+            upstream_linger: self.upstream_linger.get(),
+            region: self.region,
+            zone: self.zone,
             cache_bytes: bytes(self.cache_bytes),
             lag_max: self.lag_max.get(),
             cache_age: self.cache_age.get(),
@@ -126,6 +178,38 @@ impl NodeSettings {
             page: self.page,
         }
     }
+}
+
+/// The settings of which nothing may be shown, since passwords may stand in them.
+pub(super) const SECRETS: [&str; 3] = ["redis", "nats", "cluster-secret"];
+
+/// How to reach the other nodes.
+pub(super) struct Cluster {
+    pub(super) redis: String,
+    pub(super) redis_ca_file: Option<PathBuf>,
+    pub(super) nats: String,
+    pub(super) nats_ca_file: Option<PathBuf>,
+    pub(super) nats_credentials_file: Option<PathBuf>,
+    pub(super) name: NodeId,
+    pub(super) secret: Option<String>,
+}
+
+fn alone() -> NodeId {
+    relay_edge::DEFAULT_NODE_ID.parse().expect("the default follows the grammar")
+}
+
+/// A name that no other node has, and that a person can find.
+fn node_id() -> NodeId {
+    const HOST_CHARS_MAX: usize = 100;
+
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = host.split('.').next().unwrap_or_default();
+    let host: String = host
+        .chars()
+        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+        .take(HOST_CHARS_MAX)
+        .collect();
+    format!("{host}-{:04x}", entropy() & 0xFFFF).parse().unwrap_or_else(|_| alone())
 }
 
 /// A choice of the node, under the name it has in settings.
