@@ -76,6 +76,14 @@ impl Node {
         self.process.kill();
     }
 
+    /// SIGTERM: the node leaves in order. Done when it has.
+    pub fn drain(self) -> impl Future<Output = ()> {
+        self.process.terminate();
+        async move {
+            self.process.succeeds().await;
+        }
+    }
+
     /// `kill -STOP`: a node that is there and does nothing.
     pub async fn stop(&self) {
         self.process.stop().await;

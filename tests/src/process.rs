@@ -170,6 +170,14 @@ impl Process {
         until(&format!("{} stops", self.name), stopped).await;
     }
 
+    /// SIGTERM: it is asked to leave.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// `kill -CONT`: it goes on where it was stopped.
     ///
     /// # Panics
