@@ -2,7 +2,7 @@
 # Installs what a fresh Debian lacks to run, test or check Relaycast. Does nothing where everything is there.
 #
 #   deploy/setup.sh run     ffmpeg, for the demo channel
-#   deploy/setup.sh test    ffmpeg, Chromium, and playwright-core from the npm registry, for the tests
+#   deploy/setup.sh test    ffmpeg, Chromium, Redis, OpenSSL, and playwright-core from the npm registry, for the tests
 #   deploy/setup.sh check   cargo-deny, for licences and duplicate dependencies
 #   deploy/setup.sh fuzz    cargo-fuzz
 #
@@ -47,6 +47,9 @@ case "${1:-run}" in
         need npm 'install Node.js 20 or newer'
         want ffmpeg ffmpeg
         want chromium chromium
+        want openssl openssl
+        want redis-cli redis-tools
+        want redis-server redis-server
         install_missing
         # Compared by content, so that a second run costs nothing.
         stamp=tests/browser/node_modules/.package-lock.sum
