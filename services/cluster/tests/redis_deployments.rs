@@ -171,6 +171,9 @@ async fn a_cluster_of_three_serves_every_call() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
     use_everything(&registry(format!("redis+cluster://{LOGIN}{silent},{}", servers[1].0.host()))).await;
+    let wrong = registry(format!("redis+cluster://relaycast:hunter3@{}", servers[0].0.host()));
+    let error = wrong.nodes().await.unwrap_err().to_string();
+    assert_eq!(error, "the registry is not available: no server lets us in");
 }
 
 #[tokio::test]
@@ -257,6 +260,7 @@ async fn a_newer_lease_wins_over_an_older_one_that_came_back() {
 #[tokio::test]
 async fn a_server_that_takes_connections_and_says_nothing_is_given_up_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
     let timeout = Duration::from_millis(200);
     for url in ["redis://", "redis://:p@", "redis+cluster://", "redis+sentinel://"] {
         let path = if url.contains("sentinel") { "/main" } else { "" };
@@ -267,6 +271,8 @@ async fn a_server_that_takes_connections_and_says_nothing_is_given_up_in_time() 
         let answers = futures_util::future::join_all(calls).await;
         assert!(answers.iter().all(Result::is_err));
         assert!(begun.elapsed() < timeout + TOLERANCE, "took {:?}", begun.elapsed());
+        let connections = std::iter::from_fn(|| silent.accept().ok()).count();
+        assert_eq!(connections, 1, "of all who call one connects");
     }
 }
 
