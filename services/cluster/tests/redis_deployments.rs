@@ -1,5 +1,7 @@
 //! The registry in every form that Redis is run in, and through every way in which it fails.
 
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
+
 mod support;
 
 use std::net::TcpListener;
@@ -19,7 +21,20 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// What a call takes longer than its deadline on a machine that is busy.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
-const RIGHTS: &str = include_str!("../../../proto/REGISTRY.md");
+const REGISTRY_MD: &str = include_str!("../../../proto/REGISTRY.md");
+
+/// What makes a server take `relaycast` with the password `hunter%2`, and as few rights as `proto/REGISTRY.md` tells, word for
+/// word, and those that it tells for a special case.
+fn login(more: &[&'static str]) -> Vec<&'static str> {
+    let rights =
+        REGISTRY_MD.lines().find_map(|line| line.strip_prefix("user relaycast on >PASSWORD ")).unwrap();
+    assert!(more.iter().all(|right| REGISTRY_MD.contains(right)));
+    let user = ["--user", "relaycast", "on", ">hunter%2"];
+    user.into_iter().chain(rights.split(' ')).chain(more.iter().copied()).collect()
+}
+
+/// The same in an address.
+const LOGIN: &str = "relaycast:hunter%252@";
 
 fn record(node: &str) -> NodeRecord {
     NodeRecord {
@@ -92,23 +107,17 @@ async fn a_server_serves_every_call() {
 
 #[tokio::test]
 async fn another_database_is_another_registry() {
-    let server = Server::start(&[]);
-    let [first, second] = ["", "/3"].map(|path| registry(server.url() + path));
+    let server = Server::start(&login(&["+select"]));
+    let [first, second] = ["", "/3"].map(|path| registry(format!("redis://{LOGIN}{}{path}", server.host())));
     granted(&first, &claim("cam", "n1")).await;
     granted(&second, &claim("cam", "n2")).await;
 }
 
-/// The rights that `proto/REGISTRY.md` tells, word for word.
 #[tokio::test]
 async fn the_rights_that_are_written_down_suffice_and_no_key_of_others_is_in_reach() {
-    let rights = RIGHTS.lines().find_map(|line| line.strip_prefix("user relaycast on >PASSWORD ")).unwrap();
-    let login: Vec<_> =
-        ["--user", "relaycast", "on", ">hunter%2"].into_iter().chain(rights.split(' ')).collect();
-    let server = Server::start(&[&login[..], &["--user", "default", "off"]].concat());
-    let url = format!("redis://relaycast:hunter%252@{}", server.host());
+    let server = Server::start(&[&login(&[])[..], &["--user", "default", "off"]].concat());
+    let url = format!("redis://{LOGIN}{}", server.host());
     use_everything(&registry(url.clone())).await;
-    let log = server.say(&["--no-auth-warning", "-u", &url, "PING"]);
-    assert_eq!(log.trim(), "PONG");
 
     let other = RedisRegistry::new(Config { cluster: "other".parse().unwrap(), ..config(url) }).unwrap();
     let error = other.nodes().await.unwrap_err();
@@ -145,7 +154,7 @@ async fn a_cluster_of_three_serves_every_call() {
         .enumerate()
         .map(|(index, first)| {
             let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-            let server = Server::start(&[&args[..], &[&bus]].concat());
+            let server = Server::start(&[&args[..], &[&bus], &login(&["+cluster|slots", "+ping"])].concat());
             let last = [5461, 10922, 16383][index];
             server.say(&["-e", "CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
             server.say(&["-e", "CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
@@ -161,20 +170,28 @@ async fn a_cluster_of_three_serves_every_call() {
     // One of them is enough to find the others, even next to one that is not there.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
-    use_everything(&registry(format!("redis+cluster://{silent},{}", servers[1].0.host()))).await;
+    use_everything(&registry(format!("redis+cluster://{LOGIN}{silent},{}", servers[1].0.host()))).await;
+    let wrong = registry(format!("redis+cluster://relaycast:hunter3@{}", servers[0].0.host()));
+    let error = wrong.nodes().await.unwrap_err().to_string();
+    assert_eq!(error, "the registry is not available: no server lets us in");
 }
 
 #[tokio::test]
 async fn a_master_that_is_killed_is_replaced_by_the_one_that_sentinels_name() {
-    let mut master = Server::start(&["--repl-diskless-sync-delay", "0"]);
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let user = login(&["+role"]);
+    let mut master = Server::start(&[&user[..], &["--repl-diskless-sync-delay", "0"]].concat());
+    let replica =
+        Server::start(&[&user[..], &["--replicaof", "127.0.0.1", &master.port.to_string()]].concat());
     replica.wait_for_line("Finished with success");
     let sentinel = Server::start_sentinel(&master);
     sentinel.wait_for_line("+slave");
     // The first Sentinel of the URL is one that says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
-    let registry = registry(format!("redis+sentinel://{silent},{}/main", sentinel.host()));
+    let registry = registry(format!(
+        "redis+sentinel://{LOGIN}{silent},{}/main?sentinel-user=asker&sentinel-password=word",
+        sentinel.host()
+    ));
     let lease = granted(&registry, &claim("cam", "n1")).await;
     // What a replica has not got when its master dies is lost; that is another test.
     master.say(&["-e", "WAIT", "1", "10000"]);
@@ -243,6 +260,7 @@ async fn a_newer_lease_wins_over_an_older_one_that_came_back() {
 #[tokio::test]
 async fn a_server_that_takes_connections_and_says_nothing_is_given_up_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
     let timeout = Duration::from_millis(200);
     for url in ["redis://", "redis://:p@", "redis+cluster://", "redis+sentinel://"] {
         let path = if url.contains("sentinel") { "/main" } else { "" };
@@ -253,6 +271,8 @@ async fn a_server_that_takes_connections_and_says_nothing_is_given_up_in_time() 
         let answers = futures_util::future::join_all(calls).await;
         assert!(answers.iter().all(Result::is_err));
         assert!(begun.elapsed() < timeout + TOLERANCE, "took {:?}", begun.elapsed());
+        let connections = std::iter::from_fn(|| silent.accept().ok()).count();
+        assert_eq!(connections, 1, "of all who call one connects");
     }
 }
 

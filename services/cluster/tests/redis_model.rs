@@ -3,6 +3,8 @@
 //! Nobody waits: time passes by making everything that Redis has older, and for the model by its clock. Lengths of time are
 //! such that what a step really takes never decides.
 
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -16,7 +18,7 @@ use relay_cluster::registry::{
     Acquired, Answer, Attendance, Claim, Lease, RedisRegistry, Registry, Release, Terms, View,
 };
 use relay_proto::backbone::Peer;
-use relay_proto::registry::{Capacity, LeaseRecord, Load, NodeRecord, NodeState};
+use relay_proto::registry::{BANS_MAX, Capacity, LeaseRecord, Load, NodeRecord, NodeState};
 use relay_proto::{ChannelName, Epoch, NodeId};
 use support::{Server, key, peer};
 
@@ -390,6 +392,57 @@ fn epochs_do_not_run_ahead_of_the_clock() {
 fn redis_flush(pair: &mut Pair<'_>) {
     pair.server.say(&["-e", "FLUSHALL"]);
     pair.model.forget_everything();
+}
+
+/// Of a clock that was set back and a memory that was lost, this is what is left.
+#[tokio::test]
+async fn a_claim_is_granted_more_than_its_node_knows() {
+    let server = Server::start(&[]);
+    let redis = support::registry(server.url());
+    let claim = support::claim("cam-1", "n1");
+    let Acquired::Granted(by_the_clock) = redis.acquire(&claim).await.unwrap() else { panic!("is not free") };
+    let ahead = Epoch::new(by_the_clock.number() + 60_000_000);
+    let next = Claim { replaces: Some(by_the_clock), exceeds: ahead, ..claim.clone() };
+    assert_eq!(redis.acquire(&next).await, Ok(Acquired::Granted(ahead.next())));
+    // And one more than the last, while the clock is behind.
+    let next = Claim { replaces: Some(ahead.next()), ..claim };
+    assert_eq!(redis.acquire(&next).await, Ok(Acquired::Granted(ahead.next().next())));
+}
+
+#[tokio::test]
+async fn a_channel_has_so_many_bans_and_no_more() {
+    let server = Server::start(&[]);
+    let redis = support::registry(server.url());
+    let channel = channel_of(0);
+    let mut model = Table::default();
+    for index in 0..BANS_MAX + 3 {
+        let ttl = LONG + Duration::from_secs(60 * (index as u64 * 7 % BANS_MAX as u64));
+        let key = key(&format!("k{index}"));
+        redis.ban(&channel, key, ttl).await.unwrap();
+        model.ban(&channel, key, ttl, 1);
+    }
+    let view = redis.attend(&channel, Attendance::Look).await.unwrap();
+    assert_eq!(view.bans.len(), BANS_MAX);
+    assert_views(&view, &model.attend(&channel, Attendance::Look, 1));
+}
+
+/// Times that no clock can be added to are told as long ones.
+#[tokio::test]
+async fn no_length_of_time_is_refused() {
+    let server = Server::start(&[]);
+    let redis = support::registry(server.url());
+    for time in [Duration::ZERO, Duration::MAX] {
+        let claim = Claim { terms: Terms { ttl: time, grace: time }, ..support::claim("cam-1", "n1") };
+        let Acquired::Granted(epoch) = redis.acquire(&claim).await.unwrap() else { panic!("is not free") };
+        let Claim { channel, peer, key, terms, .. } = claim;
+        let lease = Lease { channel: channel.clone(), peer: peer.clone(), epoch, key, terms };
+        redis.renew(&lease).await.unwrap();
+        redis.release(&lease, Release::Held).await.unwrap();
+        redis.release(&lease, Release::Free).await.unwrap();
+        redis.attend(&channel, Attendance::Wanted(&peer.node, time)).await.unwrap();
+        redis.announce(&record(0, 1), time).await.unwrap();
+        redis.ban(&channel, support::key("bad"), time).await.unwrap();
+    }
 }
 
 #[tokio::test]

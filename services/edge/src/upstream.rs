@@ -414,7 +414,14 @@ impl<'a> Upstream<'a> {
             }
             Step::Look => self.look_soon(),
             Step::Healed => metrics.gaps.with_label_values(&["healed"]).inc(),
-            Step::Stale => metrics.stale.inc(),
+            Step::Stale(origin) => {
+                metrics.stale.inc();
+                if let Some(origin) = origin {
+                    // A registry that has forgotten the newer publication would let it go on for ever.
+                    let channel = self.channel.name().clone();
+                    tell(self.node, &origin, &Request::Replaced { channel, epoch: self.order.epoch() }).await;
+                }
+            }
         }
     }
 

@@ -179,3 +179,128 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use relay_proto::Incarnation;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    fn channel() -> ChannelName {
+        "cam-1".parse().unwrap()
+    }
+
+    fn key(name: &str) -> KeyHash {
+        KeyHash::of(b"secret", &channel(), &name.parse().unwrap())
+    }
+
+    fn claim() -> Claim {
+        let peer = Peer { node: "n1".parse().unwrap(), incarnation: Incarnation::new(1) };
+        let terms = Terms { ttl: HOUR, grace: HOUR };
+        Claim { channel: channel(), peer, key: key("k"), replaces: None, exceeds: Epoch::NONE, terms }
+    }
+
+    fn banned(table: &mut Table, now: u64) -> Vec<KeyHash> {
+        table.attend(&channel(), Attendance::Look, now).bans.into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn an_epoch_exceeds_the_last_the_floor_and_what_the_node_knows() {
+        let mut table = Table::default();
+        let free = Terms { ttl: Duration::ZERO, grace: Duration::ZERO };
+        let mut granted = |floor, exceeds| {
+            let claim = Claim { exceeds: Epoch::new(exceeds), terms: free, ..claim() };
+            table.acquire(&claim, 1, Epoch::new(floor))
+        };
+        for (floor, exceeds, expected) in [(0, 0, 1), (9, 0, 10), (3, 0, 11), (0, 20, 21), (0, 5, 22)] {
+            assert_eq!(granted(floor, exceeds), Acquired::Granted(Epoch::new(expected)));
+        }
+    }
+
+    #[test]
+    fn what_expired_is_let_go_of_but_not_how_far_epochs_were() {
+        let mut table = Table::default();
+        let forgotten = 2 * HOUR_MS + REMEMBERED_MS;
+        assert_eq!(table.acquire(&claim(), 0, Epoch::new(41)), Acquired::Granted(Epoch::new(42)));
+        table.attend(&channel(), Attendance::Wanted(&claim().peer.node, HOUR), 0);
+        table.ban(&channel(), key("bad"), HOUR, 0);
+        table.expire(forgotten - 1);
+        assert_eq!(
+            table.attend(&channel(), Attendance::Look, forgotten - 1).lease.unwrap().epoch,
+            Epoch::new(42)
+        );
+        table.expire(forgotten);
+        assert!(table.channels.is_empty());
+        // Any channel may have been the one.
+        let other = Claim { channel: "cam-2".parse().unwrap(), ..claim() };
+        assert_eq!(table.acquire(&other, forgotten, Epoch::NONE), Acquired::Granted(Epoch::new(43)));
+    }
+
+    #[test]
+    fn a_lease_is_remembered_from_its_end_on_however_long_it_is() {
+        let mut table = Table::default();
+        let days = Duration::from_secs(3 * 24 * 60 * 60);
+        let claim = Claim { terms: Terms { ttl: days, grace: HOUR }, ..claim() };
+        table.acquire(&claim, 0, Epoch::NONE);
+        table.expire(ms(days));
+        assert!(matches!(table.acquire(&claim, ms(days) - 1, Epoch::NONE), Acquired::Taken(_)));
+    }
+
+    #[test]
+    fn a_loss_of_memory_keeps_how_far_epochs_were() {
+        let mut table = Table::default();
+        table.acquire(&claim(), 0, Epoch::new(41));
+        table.forget_everything();
+        assert_eq!(table.attend(&channel(), Attendance::Look, 0), View::default());
+        assert_eq!(table.acquire(&claim(), 0, Epoch::NONE), Acquired::Granted(Epoch::new(43)));
+    }
+
+    #[test]
+    fn of_too_many_bans_the_ones_that_end_first_make_room() {
+        let mut table = Table::default();
+        let name = |index: usize| key(&format!("k{index}"));
+        // The one that ends last comes first.
+        for index in 0..BANS_MAX {
+            let ttl = HOUR - Duration::from_secs(index as u64);
+            table.ban(&channel(), name(index), ttl, 0);
+        }
+        assert_eq!(banned(&mut table, 0).len(), BANS_MAX);
+        table.ban(&channel(), key("another"), HOUR, 0);
+        let now = banned(&mut table, 0);
+        assert_eq!(now.len(), BANS_MAX);
+        assert!(
+            !now.contains(&name(BANS_MAX - 1)) && now.contains(&name(0)) && now.contains(&key("another"))
+        );
+        // One that ends before all others is itself the first to go; one that is there already needs no room.
+        table.ban(&channel(), key("short"), Duration::from_secs(1), 0);
+        assert!(!banned(&mut table, 0).contains(&key("short")));
+        table.ban(&channel(), name(0), 2 * HOUR, 0);
+        assert_eq!(banned(&mut table, 0).len(), BANS_MAX);
+        // All but that one have ended.
+        assert_eq!(banned(&mut table, HOUR_MS), [name(0)]);
+    }
+
+    #[test]
+    fn a_ban_is_made_longer_and_never_shorter() {
+        let mut table = Table::default();
+        table.ban(&channel(), key("k"), HOUR, 0);
+        table.ban(&channel(), key("k"), Duration::from_secs(1), 0);
+        assert_eq!(table.acquire(&claim(), 0, Epoch::NONE), Acquired::Banned(HOUR));
+        table.ban(&channel(), key("k"), 2 * HOUR, 0);
+        assert_eq!(table.acquire(&claim(), 0, Epoch::NONE), Acquired::Banned(2 * HOUR));
+    }
+
+    #[test]
+    fn no_length_of_time_overflows() {
+        let mut table = Table::default();
+        let terms = Terms { ttl: Duration::MAX, grace: Duration::MAX };
+        assert!(matches!(
+            table.acquire(&Claim { terms, ..claim() }, 1 << 41, Epoch::NONE),
+            Acquired::Granted(_)
+        ));
+        table.ban(&channel(), key("k"), Duration::MAX, 1 << 41);
+    }
+}

@@ -1,7 +1,8 @@
 //! Redis servers for one test: each is a process that the test owns, on a port of its own, with nothing on disk that outlives
 //! it.
 
-#![allow(dead_code, reason = "no test needs all of it")]
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -56,13 +57,14 @@ impl Server {
         Self::start_tls_or_not("--tls-port", &[&tls[..], &["--tls-auth-clients", "no"]].concat())
     }
 
-    /// A Sentinel that follows one master, called `main`, by itself.
+    /// A Sentinel that follows one master, called `main`, by itself. `asker` with `word` may ask it where that is.
     pub(crate) fn start_sentinel(master: &Self) -> Self {
         let dir = TempDir::new().unwrap();
         let config = dir.path().join("sentinel.conf");
         let text = format!(
             "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 300\n\
-             sentinel failover-timeout main 3000\n",
+             sentinel failover-timeout main 3000\n\
+             user asker on >word -@all +sentinel|get-master-addr-by-name\n",
             master.port
         );
         std::fs::write(&config, text).unwrap();

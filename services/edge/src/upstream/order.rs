@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use relay_proto::Epoch;
-use relay_proto::backbone::{Flags, From, Head, Origin, Progress, PublicationState};
+use relay_proto::backbone::{Flags, From, Head, Origin, Peer, Progress, PublicationState};
 
 use crate::gop::Seq;
 
@@ -41,8 +41,8 @@ pub(crate) enum Step {
     Look,
     /// So many chunks that were lost on the way have come after all.
     Healed,
-    /// An origin that has been replaced still sends.
-    Stale,
+    /// An origin that has been replaced goes on. If it is known which, it has to be told.
+    Stale(Option<Peer>),
 }
 
 /// Where a publication begins on this node.
@@ -140,7 +140,7 @@ impl Order {
     /// Somebody publishes. `from` is where to start if that is news.
     pub(crate) fn live(&mut self, epoch: Epoch, origin: Origin, from: From, steps: &mut Vec<Step>) {
         if epoch < self.epoch {
-            return steps.push(Step::Stale);
+            return steps.push(Step::Stale(Some(origin.peer)));
         }
         if epoch == self.epoch && (self.over || self.phase != Phase::Away) {
             return;
@@ -168,7 +168,7 @@ impl Order {
         steps: &mut Vec<Step>,
     ) {
         if epoch != self.epoch {
-            return steps.push(if epoch < self.epoch { Step::Stale } else { Step::Look });
+            return steps.push(if epoch < self.epoch { Step::Stale(None) } else { Step::Look });
         }
         match self.phase {
             Phase::Following if seq == self.next => {

@@ -37,7 +37,7 @@ pub(super) struct Dialer {
 
 enum Target {
     Server(Client),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
     Sentinels { clients: Vec<Client>, master: String },
 }
 
@@ -75,7 +75,7 @@ impl Dialer {
                 if let Some(certificates) = &certificates {
                     builder = builder.certs(certificates.clone());
                 }
-                Target::Cluster(builder.build()?)
+                Target::Cluster(Box::new(builder.build()?))
             }
             Kind::Sentinel { master, login } => {
                 let clients =

@@ -30,6 +30,8 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// How much of a reason is told; what comes after that is of no use in a log line.
 const REASON_CHARS_MAX: usize = 200;
 
+const NOT_IN_TIME: &str = "no connection could be made in time";
+
 /// Calls share it; see the module.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -130,16 +132,14 @@ impl Link {
                 Some(failure) if failure.retry_at > Instant::now() => {
                     return Err(Unavailable(failure.reason.clone()));
                 }
-                failure => failure.is_some(),
+                failure => failure.as_ref().map(|failure| failure.reason.clone()),
             }
         };
-        let dialing = if failing {
-            self.dialing.try_lock().ok()
-        } else {
-            timeout_at(until, self.dialing.lock()).await.ok()
-        };
-        let Some(_dialing) = dialing else {
-            return Err(Unavailable("a connection is being made".to_owned()));
+        let _dialing = match &failing {
+            Some(reason) => self.dialing.try_lock().map_err(|_| Unavailable(reason.clone()))?,
+            None => timeout_at(until, self.dialing.lock())
+                .await
+                .map_err(|_| Unavailable(NOT_IN_TIME.to_owned()))?,
         };
         {
             let state = self.lock();
@@ -147,7 +147,7 @@ impl Link {
                 return Ok(open.clone());
             }
             // Whoever was waited for failed.
-            if let Some(failure) = state.failure.as_ref().filter(|_| !failing) {
+            if let Some(failure) = state.failure.as_ref().filter(|_| failing.is_none()) {
                 return Err(Unavailable(failure.reason.clone()));
             }
         }
@@ -161,7 +161,7 @@ impl Link {
                 Ok(open)
             }
             Ok(Err(error)) => Err(self.unreachable(reason(&error))),
-            Err(_) => Err(self.unreachable("no connection could be made in time".to_owned())),
+            Err(_) => Err(self.unreachable(NOT_IN_TIME.to_owned())),
         }
     }
 
@@ -246,8 +246,9 @@ fn reason(error: &RedisError) -> String {
     let reason = match (error.kind(), error.code()) {
         (_, Some(code)) => format!("Redis answers {code}"),
         (ErrorKind::AuthenticationFailed, None) => "Redis refuses user or password".to_owned(),
-        // Of this side, by the operating system or TLS.
-        (ErrorKind::Io, None) => error.to_string(),
+        // Of this side, by the operating system or TLS; but with a detail, of a member of a cluster that refused, perhaps.
+        (ErrorKind::Io, None) if error.detail().is_none() => error.to_string(),
+        (ErrorKind::Io, None) => "no server lets us in".to_owned(),
         (_, None) => error.category().to_owned(),
     };
     reason.chars().take(REASON_CHARS_MAX).collect()
@@ -284,5 +285,8 @@ mod tests {
         assert_eq!(reason(&error), "Redis answers ERR");
         let error = server_error("-NOPERM this user has no permissions to access 'hunter2'\r\n");
         assert_eq!(reason(&error), "Redis answers NOPERM");
+        let detail = "unknown command 'AUTH', with args beginning with: 'hunter2'".to_owned();
+        let error = RedisError::from((ErrorKind::Io, "Failed to create initial connections", detail));
+        assert_eq!(reason(&error), "no server lets us in");
     }
 }

@@ -205,7 +205,7 @@ impl World {
                         self.finished.push(epoch);
                     }
                 }
-                Step::Look | Step::Healed | Step::Stale => {}
+                Step::Look | Step::Healed | Step::Stale(_) => {}
             }
         }
     }
@@ -314,7 +314,7 @@ fn a_stale_origin_is_passed_over_and_counted() {
     steps.clear();
     order.chunk(Epoch::new(1), 0, Flags::default(), Bytes::new(), &mut steps);
     order.live(Epoch::new(1), origin(1), From::Start, &mut steps);
-    assert_eq!(steps, [Step::Stale, Step::Stale]);
+    assert_eq!(steps, [Step::Stale(None), Step::Stale(Some(origin(1).peer))]);
 }
 
 #[test]
