@@ -23,6 +23,8 @@ pub struct Links {
     pub cluster: relay_proto::NodeId,
     /// What keys are hashed with; all nodes have the same.
     pub secret: Arc<[u8]>,
+    /// Whether there are others at all: if so, a node is not ready without its links.
+    pub shared: bool,
 }
 
 impl Links {
@@ -33,6 +35,7 @@ impl Links {
             backbone: Arc::new(relay_cluster::backbone::MemoryBackbone::new()),
             cluster: relay_proto::registry::DEFAULT_CLUSTER.parse().expect("the default follows the grammar"),
             secret: Arc::from([]),
+            shared: false,
         }
     }
 }
@@ -51,7 +54,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(peer: Peer, links: Links, terms: Terms) -> Self {
-        let Links { registry, backbone, cluster, secret } = links;
+        let Links { registry, backbone, cluster, secret, shared: _ } = links;
         Self {
             peer,
             registry,

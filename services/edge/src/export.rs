@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay_proto::ChannelName;
 use relay_proto::backbone::{Envelope, Flags, Kind, Peer, Progress, PublicationState, cut};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::batch::BATCH_FRAMES_MAX;
 use crate::chunk::Chunk;
@@ -88,6 +88,7 @@ impl Export {
     async fn carry(&self, node: &Node, channel: &ChannelName, feed: &Feed) {
         let _counted = Counted::new(node.metrics.exports.clone());
         let subject = node.cluster.subjects.chunks(channel);
+        let mut contact = node.cluster.backbone.contact();
         let mut generation = None;
         while let Some(next) = self.next() {
             let ended = feed.ended();
@@ -117,7 +118,7 @@ impl Export {
                 generation = join.or(generation);
                 let envelope = Envelope { flags, ..Envelope::new(Kind::Chunk, feed.epoch(), seq) };
                 if !publish(node, &subject, envelope, &chunk).await {
-                    sleep(LOOK_INTERVAL).await;
+                    let _ = timeout(LOOK_INTERVAL, contact.changed()).await;
                     break;
                 }
                 seq += 1;

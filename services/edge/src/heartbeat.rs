@@ -32,27 +32,30 @@ struct State {
 /// Something that the node needs and may lose.
 #[derive(Debug)]
 struct Part {
-    readiness: Readiness,
     name: &'static str,
+    up: prometheus::IntGauge,
+    /// Whose readiness depends on it.
+    needed_by: Option<Readiness>,
     /// While it is missing.
     missing: Option<Latch>,
-    up: prometheus::IntGauge,
 }
 
 impl Part {
-    fn new(readiness: &Readiness, name: &'static str, up: prometheus::IntGauge) -> Self {
-        Self { readiness: readiness.clone(), name, missing: Some(readiness.latch(name)), up }
+    fn new(needed_by: Option<&Readiness>, name: &'static str, up: prometheus::IntGauge) -> Self {
+        let missing = needed_by.map(|readiness| readiness.latch(name));
+        Self { name, up, needed_by: needed_by.cloned(), missing }
     }
 
     fn is(&mut self, there: bool) {
         self.up.set(i64::from(there));
+        let Some(readiness) = &self.needed_by else { return };
         match (there, self.missing.take()) {
             (true, Some(latch)) => {
                 latch.ready();
                 info!(part = self.name, "reached");
             }
             (false, None) => {
-                self.missing = Some(self.readiness.latch(self.name));
+                self.missing = Some(readiness.latch(self.name));
                 warn!(part = self.name, "lost");
             }
             (_, missing) => self.missing = missing,
@@ -61,14 +64,14 @@ impl Part {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(node: &Arc<Node>, url: String, readiness: &Readiness) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, url: String, needed_by: Option<&Readiness>) -> Self {
         Self {
             node: Arc::clone(node),
             url,
             started_ms: unix_ms(),
             state: Mutex::new(State {
-                registry: Part::new(readiness, "registry", node.metrics.registry_up.clone()),
-                backbone: Part::new(readiness, "backbone", node.metrics.backbone_up.clone()),
+                registry: Part::new(needed_by, "registry", node.metrics.registry_up.clone()),
+                backbone: Part::new(needed_by, "backbone", node.metrics.backbone_up.clone()),
                 sent_bytes: 0,
                 at: Instant::now(),
             }),

@@ -29,6 +29,9 @@ use crate::node::Node;
 /// Times that a claimant looks again because somebody was faster. A hundred publishers at once need a few.
 const ATTEMPTS_MAX: usize = 16;
 
+/// The other nodes are told who publishes no more often than this.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+
 /// A lease of this node.
 #[derive(Debug)]
 pub(crate) struct Tenure {
@@ -121,12 +124,16 @@ impl Tenure {
         let interval = self.node.config.registry_interval;
         let mut contact = cluster.backbone.contact();
         let mut told = 0;
+        let mut next_tell = Instant::now();
         let granted = Instant::now();
         let since = |at: Instant| u64::try_from((at - granted).as_millis()).unwrap_or(u64::MAX);
         let mut holder = Holder::new(interval, 0);
         loop {
             let now = *contact.borrow_and_update();
             if now.connected && now.generation != told {
+                // Each message that is lost somewhere is news of the backbone, and there may be many.
+                sleep_until(next_tell).await;
+                next_tell = Instant::now() + TELL_INTERVAL;
                 told = now.generation;
                 // Whoever was cut off from the backbone has not heard who publishes.
                 let subject = cluster.subjects.chunks(&self.lease.channel);

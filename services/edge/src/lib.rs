@@ -56,7 +56,7 @@ use relay_lifecycle::drain::{Drain, Phase};
 use relay_lifecycle::readiness::Readiness;
 use relay_proto::Incarnation;
 use relay_proto::backbone::Peer;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tracing::{info, warn};
 
 pub use auth::ReceivePolicy;
@@ -124,6 +124,9 @@ const DRAIN_PUBLISHERS_SHARE: f64 = 0.15;
 /// How many intervals of the registry a lease lasts without being renewed: two renewals may be lost.
 const LEASE_INTERVALS: u32 = 3;
 
+/// How long the last messages to other nodes may take when the node leaves.
+const EXPORTS_WITHIN: Duration = Duration::from_secs(1);
+
 /// How often the node looks after what nobody else looks after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -158,9 +161,10 @@ impl Edge {
         let terms = Terms { ttl: config.registry_interval * LEASE_INTERVALS, grace: config.grace };
         let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(entropy()) };
         let url = config.advertise_url.clone().unwrap_or_else(|| format!("ws://{address}"));
+        let needed_by = links.shared.then_some(readiness);
         let cluster = Cluster::new(peer, links, terms);
         let node = Arc::new(Node::new(config, metrics, channels, cluster));
-        let heartbeat = Arc::new(Heartbeat::new(&node, url, readiness));
+        let heartbeat = Arc::new(Heartbeat::new(&node, url, needed_by));
         let tasks = TasksGuard(Arc::clone(&node));
         Ok(Self { node, listener, budget, readiness: readiness.clone(), address, heartbeat, tasks })
     }
@@ -229,6 +233,8 @@ impl Edge {
             warn!(connections = listener.connections(), "drain cut short");
         }
         listener.shutdown().await;
+        // Other nodes are to hear how the last publications ended.
+        let _ = timeout(EXPORTS_WITHIN, node.exports_ended()).await;
         node.cluster.shutdown().await;
         self.heartbeat.withdraw().await;
         drop(self.tasks);

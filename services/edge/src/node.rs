@@ -7,7 +7,7 @@ use relay_lifecycle::backoff::entropy;
 use relay_proto::SessionId;
 use relay_proto::websocket::Kind;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::channels::Channels;
 use crate::cluster::Cluster;
@@ -70,6 +70,15 @@ impl Node {
 
     pub(crate) fn leave(&self, plan: Leaving) {
         self.leaving.send_replace(plan);
+    }
+
+    /// Waits until no chunk of this node is on its way to another.
+    pub(crate) async fn exports_ended(&self) {
+        const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+        while self.metrics.exports.get() > 0 {
+            sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// When a session of this kind leaves, and the hint for its client.

@@ -37,6 +37,7 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyH
     let incumbent = Arc::new(Incumbent::new(&session.outlet));
     let grace = session.node.config.grace;
     let Some(publication) = channel.begin_here(epoch, key, &incumbent, grace) else {
+        tenure.release(Release::Free).await;
         return Close::Replaced.into();
     };
     info!(channel = channel.name().as_str(), epoch = epoch.number(), "publication began");

@@ -45,8 +45,11 @@ use crate::node::Node;
 /// How long nothing may come of a snapshot that was asked for.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait with the next attempt where there was nobody to ask, and with the next look at the registry that
-/// something odd asks for.
+/// How long to wait with the next attempt where the origin is not there: every channel of a dead node asks.
+const ABSENT_RETRY: Duration = Duration::from_secs(1);
+
+/// How long to wait with the next attempt where this node could not ask, and with the next look at the registry that something
+/// odd asks for.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Longest init and preamble together, beside a chunk.
@@ -196,8 +199,7 @@ impl<'a> Upstream<'a> {
             Turn::Over => {}
             Turn::Contact => {
                 if contact.borrow_and_update().connected {
-                    self.start_look();
-                    self.start_sync();
+                    self.look_soon();
                 }
             }
             Turn::Tick => {
@@ -356,7 +358,7 @@ impl<'a> Upstream<'a> {
         let Some(answers) = self.answers.as_mut().filter(|answers| answers.ask == ask) else { return };
         if message.no_responders {
             self.silent_since.get_or_insert_with(Instant::now);
-            answers.deadline = Instant::now() + RETRY;
+            answers.deadline = Instant::now() + ABSENT_RETRY;
             return;
         }
         answers.deadline = Instant::now() + SNAPSHOT_TIMEOUT;

@@ -62,6 +62,7 @@ async fn start(
         registry: Arc::clone(registry) as _,
         backbone: Arc::clone(end) as _,
         secret: Arc::from(SECRET),
+        shared: true,
         ..Links::alone()
     };
     Node::start_among(Config { node_id: name.parse().unwrap(), ..config }, links).await

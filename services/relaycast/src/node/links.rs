@@ -36,5 +36,6 @@ pub(super) async fn open(node: &NodeId, cluster: Option<Cluster>) -> Result<Link
         backbone,
         cluster: cluster.name,
         secret: cluster.secret.unwrap_or_default().into_bytes().into(),
+        shared: true,
     })
 }

@@ -22,7 +22,7 @@ relay_lifecycle::settings! {
             /// Name of this node in logs and answers; nodes of one cluster differ [default: relaycast, in a cluster the name of
             /// the host and a number drawn at random]
             node_id "NAME": NodeId,
-            /// URL under which clients reach this node, where that is not the one it listens on
+            /// URL under which clients reach this node [default: the address it listens on, or the name of the host]
             advertise_url "URL": String,
             /// Origins whose pages may connect, separated by commas; empty allows all
             allowed_origins "ORIGIN,…": List<String> = "",
@@ -148,7 +148,9 @@ impl NodeSettings {
         Config {
             listen: self.listen,
             node_id: self.node_id.unwrap_or_else(|| if self.redis.is_some() { node_id() } else { alone() }),
-            advertise_url: self.advertise_url,
+            advertise_url: self
+                .advertise_url
+                .or_else(|| self.redis.is_some().then(|| url_by_host(self.listen)).flatten()),
             publisher_policy: self.publisher_policy.0,
             receive_policy: self.receive_policy.0,
             publisher_stall_timeout: self.publisher_stall_timeout.get(),
@@ -198,11 +200,20 @@ fn alone() -> NodeId {
     relay_edge::DEFAULT_NODE_ID.parse().expect("the default follows the grammar")
 }
 
+/// Nobody reaches a node under the address that stands for all addresses.
+fn url_by_host(listen: SocketAddr) -> Option<String> {
+    (listen.ip().is_unspecified() && listen.port() != 0).then(|| format!("ws://{}:{}", host(), listen.port()))
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// A name that no other node has, and that a person can find.
 fn node_id() -> NodeId {
     const HOST_CHARS_MAX: usize = 100;
 
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = host();
     let host = host.split('.').next().unwrap_or_default();
     let host: String = host
         .chars()
