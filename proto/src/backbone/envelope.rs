@@ -43,7 +43,7 @@ impl Kind {
 /// What is known of a chunk, or of an end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// The stream's init comes to its end in this chunk, or changes there.
+    /// A decoder that starts in this chunk needs an init that none before it needed.
     pub init: bool,
     /// A decoder may start in this chunk.
     pub join: bool,

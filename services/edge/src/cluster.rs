@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay_cluster::registry::{Claim, Lease, Terms};
 use relay_cluster::{Backbone, Registry};
-use relay_proto::backbone::{Body, Envelope, Kind, Origin, Peer, Subjects, cut, to_json};
+use relay_proto::backbone::{Envelope, Kind, Origin, Peer, Subjects, cut, to_json};
 use relay_proto::{ChannelName, Epoch, KeyHash, StreamKey};
 use tokio::task::JoinSet;
-use tracing::error;
+use tracing::{debug, error};
+
+use crate::metrics::Metrics;
 
 /// How a node reaches the others.
 #[derive(Debug, Clone)]
@@ -126,15 +128,13 @@ impl Cluster {
     }
 }
 
-/// The body of a message, if it is one that this node understands.
-pub(crate) fn open(payload: Bytes) -> Option<Body> {
-    match Envelope::open(payload) {
-        Ok(body) => Some(body),
-        Err(error) => {
-            tracing::debug!(%error, "a message that is not understood");
-            None
-        }
-    }
+/// What was read of a message, if this node understands it; else it is counted.
+pub(crate) fn understood<T, E: std::fmt::Display>(metrics: &Metrics, read: Result<T, E>) -> Option<T> {
+    read.inspect_err(|error| {
+        metrics.messages_not_understood.inc();
+        debug!(%error, "a message that is not understood");
+    })
+    .ok()
 }
 
 /// The shorter of what is configured and what an answer of the registry or of another node may take at all.

@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_pulled: IntCounter,
     pub(crate) gaps: IntCounterVec,
     pub(crate) stale: IntCounter,
+    pub(crate) messages_not_understood: IntCounter,
 }
 
 /// Why a connection never became a session.
@@ -172,6 +173,10 @@ impl Metrics {
             stale: counter(
                 "relaycast_stale_messages_total",
                 "Messages of origins that have been replaced, which are passed over.",
+            )?,
+            messages_not_understood: counter(
+                "relaycast_messages_not_understood_total",
+                "Messages of other nodes that are of another version, or malformed.",
             )?,
         };
         for outcome in ["healed", "skipped"] {

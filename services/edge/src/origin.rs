@@ -15,10 +15,9 @@ use relay_proto::{ChannelName, Epoch};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::debug;
 
 use crate::channel::Exported;
-use crate::cluster::ANSWER_TIMEOUT;
+use crate::cluster::{ANSWER_TIMEOUT, understood};
 use crate::export::{publish, publish_body};
 use crate::lease::{Incumbency, own_incumbency};
 use crate::node::Node;
@@ -62,10 +61,7 @@ async fn serve_subscribed(
 }
 
 async fn request(node: &Arc<Node>, answers: &Arc<Semaphore>, message: Message) {
-    let request: Request = match from_json(&message.payload) {
-        Ok(request) => request,
-        Err(error) => return debug!(%error, "a request that is not understood"),
-    };
+    let Some(request) = understood(&node.metrics, from_json(&message.payload)) else { return };
     match request {
         Request::Snapshot { channel, epoch, by, from } => {
             let Some(reply) = message.reply else { return };
@@ -160,10 +156,7 @@ async fn snapshot(node: &Arc<Node>, channel: &ChannelName, epoch: Epoch, by: Pee
 }
 
 async fn command(node: &Arc<Node>, message: Message) {
-    let command: Command = match from_json(&message.payload) {
-        Ok(command) => command,
-        Err(error) => return debug!(%error, "a command that is not understood"),
-    };
+    let Some(command) = understood(&node.metrics, from_json(&message.payload)) else { return };
     let reply = message.reply.as_deref();
     match command {
         Command::FindOrigin { channel } => {

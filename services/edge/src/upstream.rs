@@ -23,8 +23,8 @@ use relay_cluster::registry::{Attendance, Unavailable, View};
 use relay_media::Container;
 use relay_proto::Epoch;
 use relay_proto::backbone::{
-    Command, Found, From, Head, Joined, Joiner, Kind, Origin, Peer, Progress, Request, from_json, parse_head,
-    to_json,
+    Command, Envelope, Found, From, Joined, Joiner, Kind, Origin, Peer, Progress, Request, from_json,
+    parse_head, to_json,
 };
 use relay_proto::registry::LeaseRecord;
 use tokio::sync::watch;
@@ -35,7 +35,7 @@ use self::order::{Beginning, Order, Step};
 use crate::batch::BATCH_FRAMES_MAX;
 use crate::channel::{Channel, Publication};
 use crate::chunk::Chunk;
-use crate::cluster::{ANSWER_TIMEOUT, open};
+use crate::cluster::{ANSWER_TIMEOUT, understood};
 use crate::export::SYNC_INTERVAL;
 use crate::feed;
 use crate::lease::{ask, tell};
@@ -336,17 +336,19 @@ impl<'a> Upstream<'a> {
 
     /// A message that came by itself.
     fn heard(&mut self, message: Message, steps: &mut Vec<Step>) {
-        let Some(body) = open(message.payload) else { return };
+        let metrics = &self.node.metrics;
+        let Some(body) = understood(metrics, Envelope::open(message.payload)) else { return };
         let Joined::Whole(body) = self.joiner.push(body) else { return };
         let envelope = body.envelope;
         match envelope.kind {
             Kind::Chunk => {
                 self.order.chunk(envelope.epoch, envelope.seq, envelope.flags, body.bytes, steps);
             }
-            Kind::Begin => match from_json::<Origin>(&body.bytes) {
-                Ok(origin) if origin.peer == self.node.cluster.peer => {}
-                Ok(origin) => self.order.live(envelope.epoch, origin, From::Start, steps),
-                Err(error) => debug!(%error, "a beginning that is not understood"),
+            Kind::Begin => match understood(metrics, from_json::<Origin>(&body.bytes)) {
+                Some(origin) if origin.peer != self.node.cluster.peer => {
+                    self.order.live(envelope.epoch, origin, From::Start, steps);
+                }
+                _ => {}
             },
             Kind::End => self.order.ended(envelope.epoch, envelope.seq, envelope.flags.clean, steps),
             Kind::Head | Kind::Unknown => {}
@@ -362,7 +364,8 @@ impl<'a> Upstream<'a> {
             return;
         }
         answers.deadline = Instant::now() + SNAPSHOT_TIMEOUT;
-        let Some(body) = open(message.payload) else { return };
+        let metrics = &self.node.metrics;
+        let Some(body) = understood(metrics, Envelope::open(message.payload)) else { return };
         let Joined::Whole(body) = answers.joiner.push(body) else { return };
         self.silent_since = None;
         match body.envelope.kind {
@@ -379,18 +382,6 @@ impl<'a> Upstream<'a> {
         if self.order.asked() != Some(ask) {
             self.answers = None;
         }
-    }
-
-    fn begin_snapshot(
-        &mut self,
-        ask: u64,
-        head: Head,
-        body: &Bytes,
-        init: &[u8],
-        preamble: &[u8],
-        steps: &mut Vec<Step>,
-    ) {
-        self.order.head(ask, head, body.slice_ref(init), body.slice_ref(preamble), steps);
     }
 
     async fn step(&mut self, step: Step) {
