@@ -369,12 +369,12 @@ impl<'a> Upstream<'a> {
         let Joined::Whole(body) = answers.joiner.push(body) else { return };
         self.silent_since = None;
         match body.envelope.kind {
-            Kind::Head => match parse_head(&body.bytes) {
-                Ok((head, init, preamble)) => {
-                    self.begin_snapshot(ask, head, &body.bytes, init, preamble, steps)
+            Kind::Head => {
+                if let Some((head, init, preamble)) = understood(metrics, parse_head(&body.bytes)) {
+                    let (init, preamble) = (body.bytes.slice_ref(init), body.bytes.slice_ref(preamble));
+                    self.order.head(ask, head, init, preamble, steps);
                 }
-                Err(error) => debug!(%error, "the head of a snapshot that is not understood"),
-            },
+            }
             Kind::Chunk => self.order.snapshot(ask, body.envelope.seq, body.bytes, steps),
             Kind::Unknown => self.order.unknown(body.envelope.epoch, steps),
             Kind::Begin | Kind::End => {}
