@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_CRATES := proto services/edge services/media
 # Seconds per fuzz target.
 FUZZ_SECONDS ?= 60
-SOAK_SECONDS ?= 120
+SOAK_SECONDS ?= 600
 
 .PHONY: help run test check soak bench compare fuzz
 
@@ -41,8 +41,11 @@ fuzz: ## Fuzzes every parser of peer bytes, FUZZ_SECONDS (60) each
 	    echo "== $$crate: $$target"; (cd $$crate && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
 	done; done
 
-soak: ## Runs the mixed load for SOAK_SECONDS (120) instead of three
-	RELAYCAST_SOAK_SECONDS=$(SOAK_SECONDS) cargo nextest run --profile soak --no-capture -p relay-edge --test soak
+soak: ## Runs the mixed load, and the cluster whose parts fail, for SOAK_SECONDS (600) each instead of moments
+	deploy/setup.sh test
+	cargo build -p relaycast
+	RELAYCAST_SOAK_SECONDS=$(SOAK_SECONDS) cargo nextest run --profile soak --no-capture -p relay-edge -p relay-tests \
+	    -E 'binary(soak) + binary(chaos)'
 
 bench: ## Measures the parts of the data path
 	deploy/setup.sh run
