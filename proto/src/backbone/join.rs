@@ -39,14 +39,14 @@ impl Joiner {
     /// Takes the next message.
     pub fn push(&mut self, body: Body) -> Joined {
         let Body { envelope, bytes } = body;
-        let begun = self.begun.take();
+        // May stand between the parts of another.
         if envelope.parts == 1 {
             return match bytes.len() <= self.bytes_max {
                 true => Joined::Whole(Body { envelope, bytes }),
                 false => Joined::Dropped,
             };
         }
-        let mut begun = match begun {
+        let mut begun = match self.begun.take() {
             None if envelope.part == 0 => Begun { envelope, bytes: BytesMut::new() },
             Some(begun) if begun.next_part() == Some(envelope) => {
                 Begun { envelope: Envelope { part: envelope.part, ..begun.envelope }, bytes: begun.bytes }

@@ -7,8 +7,9 @@ use crate::{ChannelName, Epoch, Incarnation, KeyHash, NodeId};
 /// Prefix of keys and subjects where nobody chose one.
 pub const DEFAULT_CLUSTER: &str = "relaycast";
 
-/// How long a registry remembers the epoch of a channel after its lease ended: 24 h. Longer than any clock is set back.
-pub const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long a registry remembers the epoch of a channel after its lease ended: 1 h. Longer than a clock is set back, and no
+/// longer, since whoever may publish may do so under any number of names.
+pub const REMEMBERED_MS: u64 = 60 * 60 * 1000;
 
 /// Keys that a channel can have banned at a time.
 pub const BANS_MAX: usize = 256;

@@ -83,13 +83,14 @@ enum Whence {
 
 #[derive(Debug)]
 struct Over {
+    since: Instant,
     live: Live,
     /// If it was published here.
     export: Option<Arc<Export>>,
 }
 
-/// How long after its last chunk a publication that is over is kept: long enough for every task to have run.
-const OVER_KEPT_MS: u64 = 1_000;
+/// How long a publication that is over is kept: long enough for every task to have run.
+const OVER_KEPT: Duration = Duration::from_secs(1);
 
 /// The same where other nodes follow it: long enough for them to notice what they lack and to ask for it.
 const EXPORTED_KEPT: Duration = Duration::from_secs(5);
@@ -189,8 +190,7 @@ impl Channel {
     pub(crate) fn tidy(&self, share: usize) {
         self.lock().over.take_if(|over| {
             let is_followed = over.export.as_ref().is_some_and(|export| export.was_asked());
-            let kept_ms = if is_followed { EXPORTED_KEPT.as_millis() } else { u128::from(OVER_KEPT_MS) };
-            u128::from(over.live.feed.silent_ms()) > kept_ms
+            over.since.elapsed() > if is_followed { EXPORTED_KEPT } else { OVER_KEPT }
         });
         if let Some(live) = self.live() {
             live.feed.tidy(share);
@@ -325,7 +325,7 @@ impl Channel {
         };
         let exported_until = export.as_ref().filter(|export| export.was_asked()).map(|_| now + EXPORTED_KEPT);
         if let Stage::Live(live) = self.stage.send_replace(stage) {
-            state.over = Some(Over { live, export });
+            state.over = Some(Over { since: now, live, export });
         }
         drop(state);
         if let Some(until) = until.max(exported_until) {

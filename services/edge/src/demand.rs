@@ -7,6 +7,7 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::channel::Channel;
 pub(crate) struct Demand {
     state: Mutex<State>,
     changed: Notify,
+    /// Whether there is anything to come back to.
+    lingers: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -64,9 +67,19 @@ impl Demand {
         !state.served
     }
 
-    /// The upstream has ended otherwise. Tells whether there has to be another.
-    pub(crate) fn is_wanted(&self) -> bool {
+    /// The upstream has ended without asking. The next who comes starts another.
+    pub(crate) fn abandon(&self) {
+        self.lock().served = false;
+    }
+
+    fn is_wanted(&self) -> bool {
         self.lock().wanted > 0
+    }
+
+    /// Whether something is pulled: without it nobody lingers, since whoever asks for channels that there are not costs
+    /// something for as long.
+    pub(crate) fn set_pulled(&self, pulled: bool) {
+        self.lingers.store(pulled, Ordering::Relaxed);
     }
 
     /// Waits until nobody has wanted the channel for so long. Safe to cancel. For one task only.
@@ -74,6 +87,9 @@ impl Demand {
         loop {
             while self.is_wanted() {
                 self.changed.notified().await;
+            }
+            if !self.lingers.load(Ordering::Relaxed) {
+                return;
             }
             tokio::select! {
                 biased;
@@ -116,6 +132,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_starts_the_upstream_and_the_last_ends_it_after_the_linger() {
         let demand = Demand::default();
+        demand.set_pulled(true);
         assert_eq!(
             [demand.join(), demand.join(), demand.join()],
             [Upstream::Missing, Upstream::Runs, Upstream::Runs]
@@ -134,6 +151,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_comes_back_within_the_linger_keeps_the_upstream() {
         let demand = Demand::default();
+        demand.set_pulled(true);
         demand.join();
         demand.leave();
         assert!(timeout(LINGER / 2, demand.idle_for(LINGER)).await.is_err());
@@ -143,5 +161,15 @@ mod tests {
         let began = Instant::now();
         demand.idle_for(LINGER).await;
         assert_eq!(began.elapsed(), LINGER, "counted from the last who left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_lingers_where_nothing_is_pulled() {
+        let demand = Demand::default();
+        demand.join();
+        demand.leave();
+        let began = Instant::now();
+        demand.idle_for(LINGER).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

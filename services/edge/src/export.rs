@@ -45,6 +45,17 @@ struct State {
     was_asked: bool,
 }
 
+/// However the task ends, the next node that asks starts another.
+struct Ended<'a>(&'a Export);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().next = None;
+        }
+    }
+}
+
 impl Export {
     /// Whether another node has ever followed.
     pub(crate) fn was_asked(&self) -> bool {
@@ -60,7 +71,10 @@ impl Export {
             state.next = Some(feed.ring().end());
             let (export, feed, owner) = (Arc::clone(self), Arc::clone(feed), Arc::clone(node));
             let channel = channel.clone();
-            node.cluster.spawn(async move { export.carry(&owner, &channel, &feed).await });
+            node.cluster.spawn(async move {
+                let _ended = Ended(&export);
+                export.carry(&owner, &channel, &feed).await;
+            });
         }
     }
 

@@ -133,7 +133,7 @@ impl Heartbeat {
         let sent = metrics.bytes_sent.get();
         let egress = {
             let mut state = self.lock();
-            let bytes = sent - std::mem::replace(&mut state.sent_bytes, sent);
+            let bytes = sent.saturating_sub(std::mem::replace(&mut state.sent_bytes, sent));
             let elapsed = std::mem::replace(&mut state.at, Instant::now()).elapsed();
             u128::from(bytes) * 8 * 1000 / elapsed.as_millis().max(1)
         };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use relay_cluster::backbone::RequestError;
 use relay_cluster::registry::holder::{Holder, Verdict};
-use relay_cluster::registry::{Acquired, Lease, Release};
+use relay_cluster::registry::{Acquired, Attendance, Lease, Release};
 use relay_proto::backbone::{Challenged, Peer, Request, from_json, to_json};
 use relay_proto::registry::LeaseRecord;
 use relay_proto::websocket::Close;
@@ -29,8 +29,12 @@ use crate::node::Node;
 /// Times that a claimant looks again because somebody was faster. A hundred publishers at once need a few.
 const ATTEMPTS_MAX: usize = 16;
 
-/// The other nodes are told who publishes no more often than this.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+/// How many renewals there are between two looks whether the key was banned meanwhile. A node that hears commands knows it at
+/// once.
+const RENEWALS_PER_LOOK: u32 = 5;
+
+/// The other nodes are told again who publishes no more often than this.
+const TELL_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// A lease of this node.
 #[derive(Debug)]
@@ -118,13 +122,15 @@ impl Tenure {
         self.lease.epoch
     }
 
-    /// Keeps the lease, and tells the others of it, for as long as it is polled. Returns when somebody has a newer one.
-    pub(crate) async fn keep(&self) -> Epoch {
+    /// Keeps the lease, and tells the others of it, for as long as it is polled. Returns with what the publisher is to be closed
+    /// when somebody has a newer one, or its key is banned.
+    pub(crate) async fn keep(&self) -> Close {
         let cluster = &self.node.cluster;
         let interval = self.node.config.registry_interval;
         let mut contact = cluster.backbone.contact();
         let mut told = 0;
         let mut next_tell = Instant::now();
+        let mut renewals = 0;
         let granted = Instant::now();
         let since = |at: Instant| u64::try_from((at - granted).as_millis()).unwrap_or(u64::MAX);
         let mut holder = Holder::new(interval, 0);
@@ -133,7 +139,7 @@ impl Tenure {
             if now.connected && now.generation != told {
                 // Each message that is lost somewhere is news of the backbone, and there may be many.
                 sleep_until(next_tell).await;
-                next_tell = Instant::now() + TELL_INTERVAL;
+                next_tell = Instant::now() + interval.min(TELL_INTERVAL_MAX);
                 told = now.generation;
                 // Whoever was cut off from the backbone has not heard who publishes.
                 let subject = cluster.subjects.chunks(&self.lease.channel);
@@ -141,8 +147,16 @@ impl Tenure {
                 let _ = timeout(ANSWER_TIMEOUT, cluster.backbone.publish(&subject, None, begin)).await;
             }
             tokio::select! {
-                _ = contact.changed() => continue,
+                _ = contact.changed() => {
+                    // All leases of the node hear of it at once.
+                    next_tell = next_tell.max(Instant::now() + self.node.spread(self.node.metrics.leases.get()));
+                    continue;
+                }
                 () = sleep_until(granted + Duration::from_millis(holder.next_renewal())) => {}
+            }
+            renewals += 1;
+            if renewals % RENEWALS_PER_LOOK == 0 && self.is_banned().await {
+                return Close::Banned;
             }
             let answer = cluster.registry.renew(&self.lease).await;
             if let Err(error) = &answer {
@@ -154,10 +168,16 @@ impl Tenure {
                 Verdict::Lost(epoch) => {
                     self.node.metrics.leases_lost.inc();
                     info!(channel = self.lease.channel.as_str(), lost = %self.lease.epoch, %epoch, "lease lost");
-                    return epoch;
+                    return Close::Replaced;
                 }
             }
         }
+    }
+
+    async fn is_banned(&self) -> bool {
+        let Lease { channel, key, .. } = &self.lease;
+        let looked = self.node.cluster.registry.attend(channel, Attendance::Look).await;
+        looked.is_ok_and(|view| view.bans.iter().any(|(banned, _)| banned == key))
     }
 
     /// Gives the lease back. Where the registry does not answer, it ends by itself.
@@ -259,7 +279,6 @@ pub(crate) async fn tell(node: &Node, peer: &Peer, request: &Request) {
 
 async fn tell_replaced(node: &Node, channel: &Channel, peer: &Peer, epoch: Epoch) {
     if *peer != node.cluster.peer {
-        node.metrics.takeovers.inc();
         tell(node, peer, &Request::Replaced { channel: channel.name().clone(), epoch }).await;
     }
 }

@@ -72,6 +72,15 @@ impl Node {
         self.leaving.send_replace(plan);
     }
 
+    /// A random delay for something that so many do at once, so that they do not: a millisecond for each, up to the registry's
+    /// interval.
+    pub(crate) fn spread(&self, count: i64) -> Duration {
+        let within = Duration::from_millis(count.unsigned_abs()).min(self.config.registry_interval);
+        Duration::from_millis(random_below(
+            u64::try_from(within.as_millis()).unwrap_or(u64::MAX).saturating_add(1),
+        ))
+    }
+
     /// Waits until no chunk of this node is on its way to another.
     pub(crate) async fn exports_ended(&self) {
         const LOOK_INTERVAL: Duration = Duration::from_millis(10);

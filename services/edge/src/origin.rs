@@ -22,23 +22,26 @@ use crate::export::{publish, publish_body};
 use crate::lease::{Incumbency, own_incumbency};
 use crate::node::Node;
 
-/// Answers that are being given at a time: each may hold all chunks that a channel has cached. Further requests wait in the
-/// subscription, and are lost when that is full; whoever asked asks again.
-const ANSWERS_MAX: usize = 64;
+/// Snapshots that are being sent at a time: each may hold all chunks that a channel has cached.
+const SNAPSHOTS_MAX: usize = 64;
+
+/// Publishers that are being asked for a sign of life at a time. Each costs a ping and a wait.
+const CHALLENGES_MAX: usize = 4096;
 
 /// Serves other nodes for as long as the node runs.
 pub(crate) async fn serve(node: Arc<Node>) {
     let cluster = &node.cluster;
     let own = cluster.subjects.node(&cluster.peer.node, cluster.peer.incarnation);
     let all = cluster.subjects.all();
-    let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
+    let snapshots = Arc::new(Semaphore::new(SNAPSHOTS_MAX));
+    let challenges = Arc::new(Semaphore::new(CHALLENGES_MAX));
     let mut contact = cluster.backbone.contact();
     loop {
         contact.borrow_and_update();
         if let (Ok(mut requests), Ok(mut commands)) =
             (cluster.backbone.subscribe(&own).await, cluster.backbone.subscribe(&all).await)
         {
-            serve_subscribed(&node, &answers, &mut requests, &mut commands).await;
+            serve_subscribed(&node, [&snapshots, &challenges], &mut requests, &mut commands).await;
         }
         // Without a connection there is nobody to serve.
         let _ = timeout(ANSWER_TIMEOUT, contact.changed()).await;
@@ -47,25 +50,26 @@ pub(crate) async fn serve(node: Arc<Node>) {
 
 async fn serve_subscribed(
     node: &Arc<Node>,
-    answers: &Arc<Semaphore>,
+    bounds: [&Arc<Semaphore>; 2],
     requests: &mut Subscription,
     commands: &mut Subscription,
 ) {
     loop {
         tokio::select! {
-            Some(message) = requests.next() => request(node, answers, message).await,
+            Some(message) = requests.next() => request(node, bounds, message).await,
             Some(message) = commands.next() => command(node, message).await,
             else => return,
         }
     }
 }
 
-async fn request(node: &Arc<Node>, answers: &Arc<Semaphore>, message: Message) {
+async fn request(node: &Arc<Node>, [snapshots, challenges]: [&Arc<Semaphore>; 2], message: Message) {
     let Some(request) = understood(&node.metrics, from_json(&message.payload)) else { return };
     match request {
         Request::Snapshot { channel, epoch, by, from } => {
             let Some(reply) = message.reply else { return };
-            let Ok(permit) = Arc::clone(answers).acquire_owned().await else { return };
+            // Whoever gets none asks again, and meanwhile others are served.
+            let Ok(permit) = Arc::clone(snapshots).try_acquire_owned() else { return };
             let owner = Arc::clone(node);
             node.cluster.spawn(async move {
                 snapshot(&owner, &channel, epoch, by, from, &reply).await;
@@ -88,7 +92,7 @@ async fn request(node: &Arc<Node>, answers: &Arc<Semaphore>, message: Message) {
             }
         }
         Request::Challenge { channel, epoch } => {
-            let Ok(permit) = Arc::clone(answers).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(challenges).try_acquire_owned() else { return };
             let owner = Arc::clone(node);
             node.cluster.spawn(async move {
                 let lives = match owner.channels.get(&channel) {
@@ -177,10 +181,13 @@ async fn command(node: &Arc<Node>, message: Message) {
         Command::BanKey { channel, key, ttl_ms } => {
             let ttl = Duration::from_millis(ttl_ms);
             let sessions = node.sessions.ban(&channel, key, ttl);
-            // Every node says so, since any of them may be the one that reaches the registry.
-            if node.cluster.registry.ban(&channel, key, ttl).await.is_err() {
-                node.metrics.registry_errors.inc();
-            }
+            let owner = Arc::clone(node);
+            node.cluster.spawn(async move {
+                // Every node says so, since any of them may be the one that reaches the registry.
+                if owner.cluster.registry.ban(&channel, key, ttl).await.is_err() {
+                    owner.metrics.registry_errors.inc();
+                }
+            });
             done(node, reply, sessions).await;
         }
     }

@@ -55,7 +55,7 @@ async fn publish(session: &mut Session, mut publication: Publication, tenure: &T
             biased;
             ended = keeper.keep() => ended,
             () = stalled => Close::Stalled.into(),
-            _ = tenure.keep() => Close::Replaced.into(),
+            close = tenure.keep() => close.into(),
         }
     };
     // Looked at only when something of it has news, and not with every chunk.

@@ -85,22 +85,36 @@ impl Sessions {
 
     /// Ends the sessions that have this key on this channel, and refuses further ones for so long. Tells how many there were.
     pub(crate) fn ban(&self, channel: &ChannelName, key: KeyHash, ttl: Duration) -> u64 {
-        let now = Instant::now();
-        let mut bans = lock(&self.bans);
-        if bans.len() >= BANS_MAX {
-            bans.retain(|_, until| *until > now);
+        if !self.note_ban(channel, key, ttl) {
+            return 0;
         }
-        if bans.len() < BANS_MAX
-            && let Some(until) = now.checked_add(ttl)
-        {
-            bans.insert((channel.clone(), key), until);
-        }
-        drop(bans);
         let of_key = |open: &&Open| open.key == key && open.channel.name() == channel;
         let outlets: Vec<_> =
             lock(&self.open).values().filter(of_key).map(|open| Arc::clone(&open.outlet)).collect();
         outlets.iter().for_each(|outlet| outlet.dismiss(Close::Banned));
         outlets.len() as u64
+    }
+
+    /// Tells whether it is news: the registry tells of the same ban again and again.
+    fn note_ban(&self, channel: &ChannelName, key: KeyHash, ttl: Duration) -> bool {
+        /// Two clocks do not agree to the millisecond.
+        const SAME: Duration = Duration::from_secs(1);
+
+        let now = Instant::now();
+        let mut bans = lock(&self.bans);
+        if bans.len() >= BANS_MAX {
+            bans.retain(|_, until| *until > now);
+        }
+        let Some(until) = now.checked_add(ttl) else { return true };
+        let ban = (channel.clone(), key);
+        if bans.get(&ban).is_some_and(|known| *known + SAME >= until) {
+            return false;
+        }
+        // Who is not remembered is found again at every look.
+        if bans.len() < BANS_MAX {
+            bans.insert(ban, until);
+        }
+        true
     }
 
     /// Whether a key is refused on a channel.

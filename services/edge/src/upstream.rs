@@ -27,7 +27,7 @@ use relay_proto::backbone::{
     parse_head, to_json,
 };
 use relay_proto::registry::LeaseRecord;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -58,12 +58,24 @@ const LEAD_BYTES_MAX: usize = 8 << 20;
 /// Pulls a channel for as long as somebody wants it.
 pub(crate) async fn run(node: Arc<Node>, channel: Arc<Channel>) {
     let _counted = Counted::new(node.metrics.upstreams.clone());
+    let _abandoned = Abandoned(&channel);
     loop {
         let mut upstream = Upstream::new(&node, &channel);
         upstream.pull().await;
         upstream.leave().await;
         if channel.demand().retire() {
             return;
+        }
+    }
+}
+
+/// However the task ends, a channel that is wanted again gets another upstream.
+struct Abandoned<'a>(&'a Channel);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.demand().abandon();
         }
     }
 }
@@ -75,6 +87,8 @@ struct Upstream<'a> {
     publication: Option<Publication>,
     joiner: Joiner,
     answers: Option<Answers>,
+    /// To be asked when it is this node's turn.
+    ask: Option<Ask>,
     /// Since when the origin has not answered.
     silent_since: Option<Instant>,
     look: Option<BoxFuture<'a, Looked>>,
@@ -85,12 +99,22 @@ struct Upstream<'a> {
     waited: bool,
 }
 
+/// What is to be asked of an origin.
+struct Ask {
+    ask: u64,
+    epoch: Epoch,
+    origin: Origin,
+    from: From,
+}
+
 /// What comes of a snapshot.
 struct Answers {
     ask: u64,
     messages: Subscription,
     joiner: Joiner,
     deadline: Instant,
+    /// Others of this node wait for it.
+    _turn: OwnedSemaphorePermit,
 }
 
 /// What was found of a channel.
@@ -101,12 +125,25 @@ enum Looked {
     Nothing(Unavailable),
 }
 
+/// What the registry says of the origin that is followed.
+enum Word {
+    /// It has the lease.
+    Vouches,
+    /// It has not.
+    Denies,
+    /// The registry does not answer.
+    None,
+}
+
 /// What a turn brought.
 enum Turn {
     Contact,
+    /// A publication has begun or ended on this node, or this upstream has done something.
+    Stage,
     Tick,
     Looked(Looked),
     Synced(Epoch, Result<Progress, RequestError>),
+    Ask(OwnedSemaphorePermit),
     Unanswered(u64),
     Answers(u64, Vec<Message>),
     Messages(Vec<Message>),
@@ -120,10 +157,11 @@ impl<'a> Upstream<'a> {
         Self {
             node,
             channel,
-            order: Order::new(Epoch::NONE),
+            order: Order::new(channel.newest().epoch),
             publication: None,
             joiner,
             answers: None,
+            ask: None,
             silent_since: None,
             look: None,
             look_at: None,
@@ -136,13 +174,17 @@ impl<'a> Upstream<'a> {
     async fn pull(&mut self) {
         let channel = self.channel;
         let mut idle = pin!(channel.demand().idle_for(self.node.config.upstream_linger));
+        let mut stage = channel.stage();
         let mut contact = self.node.cluster.backbone.contact();
         let mut tick = interval(SYNC_INTERVAL.min(self.node.config.registry_interval));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let subject = self.node.cluster.subjects.chunks(self.channel.name());
         let mut messages = None;
         loop {
-            if messages.is_none() {
+            if self.channel.present().is_some() {
+                // What is published here comes to nobody's ears but those of other nodes.
+                messages = None;
+            } else if messages.is_none() {
                 // Where there is no connection: again with the next news of it, or the next tick.
                 let subscribed =
                     timeout(ANSWER_TIMEOUT, self.node.cluster.backbone.subscribe(&subject)).await;
@@ -153,6 +195,7 @@ impl<'a> Upstream<'a> {
                 biased;
                 () = &mut idle => return,
                 _ = contact.changed() => Turn::Contact,
+                _ = stage.changed() => Turn::Stage,
                 _ = tick.tick() => Turn::Tick,
                 turn = self.awaited() => turn,
                 messages = or_pending(&mut next) => messages.map_or(Turn::Over, Turn::Messages),
@@ -182,6 +225,7 @@ impl<'a> Upstream<'a> {
                 self.look_at = None;
                 Turn::Tick
             }
+            Ok(turn) = Arc::clone(&self.node.cluster.asks).acquire_owned(), if self.ask.is_some() => Turn::Ask(turn),
             (ask, messages) = next_answers(&mut self.answers) => Turn::Answers(ask, messages),
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                 Turn::Unanswered(self.answers.as_ref().map_or(0, |answers| answers.ask))
@@ -197,9 +241,16 @@ impl<'a> Upstream<'a> {
         }
         match turn {
             Turn::Over => {}
+            Turn::Stage => {
+                if !self.channel.is_live() {
+                    // Whatever was said while this node published itself was not heard.
+                    self.look_soon();
+                }
+            }
             Turn::Contact => {
                 if contact.borrow_and_update().connected {
-                    self.look_soon();
+                    // All upstreams of the node hear of it at once.
+                    self.look_within(self.node.spread(self.node.metrics.upstreams.get()));
                 }
             }
             Turn::Tick => {
@@ -208,6 +259,7 @@ impl<'a> Upstream<'a> {
             }
             Turn::Looked(looked) => self.looked(looked, &mut steps),
             Turn::Synced(epoch, progress) => self.synced(epoch, progress, &mut steps),
+            Turn::Ask(turn) => self.send_ask(turn).await,
             Turn::Unanswered(ask) => self.order.unanswered(ask, &mut steps),
             Turn::Answers(ask, messages) => {
                 for message in messages {
@@ -223,9 +275,13 @@ impl<'a> Upstream<'a> {
         for step in steps {
             self.step(step).await;
         }
+        if self.answers.as_ref().is_some_and(|answers| self.order.asked() != Some(answers.ask)) {
+            self.answers = None;
+        }
         if let Some(publication) = &mut self.publication {
             publication.deliver();
         }
+        self.channel.demand().set_pulled(self.publication.is_some());
     }
 
     /// Says that the channel is wanted, and looks who publishes on it.
@@ -236,6 +292,7 @@ impl<'a> Upstream<'a> {
         let (node, channel) = (self.node, self.channel);
         // Longer than it takes to say so again, even where one time is lost.
         let ttl = node.cluster.terms.ttl;
+        let is_well = self.silent_since.is_none() && self.order.following().is_some();
         self.look = Some(
             async move {
                 let cluster = &node.cluster;
@@ -244,6 +301,10 @@ impl<'a> Upstream<'a> {
                     Ok(view) => return Looked::Registry(view),
                     Err(unavailable) => unavailable,
                 };
+                // Every node hears it, so not without need, and not for all channels at once.
+                let permit =
+                    if is_well { Err(TryAcquireError::NoPermits) } else { cluster.finds.try_acquire() };
+                let Ok(_permit) = permit else { return Looked::Nothing(unavailable) };
                 let find = to_json(&Command::FindOrigin { channel: channel.name().clone() });
                 let found =
                     cluster.backbone.request(&cluster.subjects.all(), find.into(), ANSWER_TIMEOUT).await;
@@ -288,7 +349,7 @@ impl<'a> Upstream<'a> {
                         self.order.live(lease.epoch, Origin { peer, key: lease.key }, from, steps);
                     }
                 }
-                self.give_up(is_confirmed, steps);
+                self.give_up(if is_confirmed { Word::Vouches } else { Word::Denies }, steps);
             }
             Looked::Found(Found { origin, epoch }) => {
                 if origin.peer != self.node.cluster.peer {
@@ -298,17 +359,18 @@ impl<'a> Upstream<'a> {
             Looked::Nothing(error) => {
                 self.node.metrics.registry_errors.inc();
                 debug!(channel = self.channel.name().as_str(), %error, "nobody knows who publishes");
-                self.give_up(false, steps);
+                self.give_up(Word::None, steps);
             }
         }
     }
 
-    /// Whether the origin has been silent for too long. One that the registry vouches for gets the whole grace period.
-    fn give_up(&mut self, is_confirmed: bool, steps: &mut Vec<Step>) {
+    /// Whether the origin has been silent for too long.
+    fn give_up(&mut self, registry: Word, steps: &mut Vec<Step>) {
         let Some(since) = self.silent_since else { return };
-        let patience = match is_confirmed {
-            true => self.node.config.grace,
-            false => self.node.cluster.terms.ttl.min(self.node.config.grace),
+        let patience = match registry {
+            Word::Vouches | Word::None => self.node.config.grace,
+            // Not at once: it may have forgotten everything, and be told of it again.
+            Word::Denies => self.node.cluster.terms.ttl.min(self.node.config.grace),
         };
         if since.elapsed() >= patience {
             self.order.lose(steps);
@@ -342,6 +404,9 @@ impl<'a> Upstream<'a> {
         let envelope = body.envelope;
         match envelope.kind {
             Kind::Chunk => {
+                if envelope.epoch == self.order.epoch() {
+                    self.silent_since = None;
+                }
                 self.order.chunk(envelope.epoch, envelope.seq, envelope.flags, body.bytes, steps);
             }
             Kind::Begin => match understood(metrics, from_json::<Origin>(&body.bytes)) {
@@ -379,15 +444,15 @@ impl<'a> Upstream<'a> {
             Kind::Unknown => self.order.unknown(body.envelope.epoch, steps),
             Kind::Begin | Kind::End => {}
         }
-        if self.order.asked() != Some(ask) {
-            self.answers = None;
-        }
     }
 
     async fn step(&mut self, step: Step) {
         let metrics = &self.node.metrics;
         match step {
-            Step::Ask { ask, epoch, origin, from } => self.ask(ask, epoch, &origin, from).await,
+            Step::Ask { ask, epoch, origin, from } => {
+                self.answers = None;
+                self.ask = Some(Ask { ask, epoch, origin, from });
+            }
             Step::Begin { epoch, origin, at, chunk } => self.begin(epoch, origin, at, &chunk),
             Step::Append(chunk) => {
                 if let Some(publication) = &mut self.publication {
@@ -419,10 +484,18 @@ impl<'a> Upstream<'a> {
     }
 
     fn look_soon(&mut self) {
-        self.look_at.get_or_insert_with(|| Instant::now() + RETRY);
+        self.look_within(RETRY);
     }
 
-    async fn ask(&mut self, ask: u64, epoch: Epoch, origin: &Origin, from: From) {
+    fn look_within(&mut self, delay: Duration) {
+        self.look_at.get_or_insert_with(|| Instant::now() + delay);
+    }
+
+    async fn send_ask(&mut self, turn: OwnedSemaphorePermit) {
+        let Some(Ask { ask, epoch, origin, from }) = self.ask.take() else { return };
+        if self.order.asked() != Some(ask) {
+            return;
+        }
         let cluster = &self.node.cluster;
         let inbox = cluster.backbone.inbox();
         let request =
@@ -439,7 +512,8 @@ impl<'a> Upstream<'a> {
             Ok(Err(_)) | Err(_) => (futures_util::stream::pending().boxed(), RETRY),
         };
         let joiner = Joiner::new(self.node.config.chunk_bytes_max.max(LEAD_BYTES_MAX));
-        self.answers = Some(Answers { ask, messages, joiner, deadline: Instant::now() + within });
+        let deadline = Instant::now() + within;
+        self.answers = Some(Answers { ask, messages, joiner, deadline, _turn: turn });
     }
 
     fn begin(&mut self, epoch: Epoch, origin: Origin, at: Beginning, chunk: &Bytes) {
@@ -479,7 +553,11 @@ impl<'a> Upstream<'a> {
     }
 
     /// Tells origin and registry that the channel is not wanted any more.
-    async fn leave(self) {
+    async fn leave(mut self) {
+        if let Some(mut publication) = self.publication.take() {
+            // First, so that whoever comes now does not begin with what is not pulled any more. Nobody is held for it.
+            publication.shorten_grace(Duration::MAX);
+        }
         let cluster = &self.node.cluster;
         if let Some((epoch, origin)) = self.order.following() {
             let (channel, by) = (self.channel.name().clone(), cluster.peer.clone());
@@ -487,10 +565,6 @@ impl<'a> Upstream<'a> {
         }
         // Whom this does not reach learns it by our silence.
         let _ = cluster.registry.attend(self.channel.name(), Attendance::Left(&cluster.peer.node)).await;
-        if let Some(mut publication) = self.publication {
-            // Nobody is held for it.
-            publication.shorten_grace(Duration::MAX);
-        }
     }
 }
 

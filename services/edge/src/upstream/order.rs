@@ -71,7 +71,7 @@ pub(crate) struct Order {
     /// Number of the newest ask, and where it starts.
     ask: u64,
     from: From,
-    /// How often that was asked for in a row.
+    /// How often that came in part only, in a row.
     tries: u32,
     stash: BTreeMap<Seq, Bytes>,
     stash_bytes: usize,
@@ -98,7 +98,7 @@ enum Phase {
 }
 
 impl Order {
-    /// Of a channel of which publications up to `epoch` were seen otherwise.
+    /// Of a channel of which no publication before `epoch` counts any more.
     pub(crate) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
@@ -106,7 +106,7 @@ impl Order {
             phase: Phase::Away,
             at: None,
             begun: false,
-            over: epoch > Epoch::NONE,
+            over: false,
             next: 0,
             ask: 0,
             from: From::Start,
@@ -144,6 +144,10 @@ impl Order {
         }
         if epoch == self.epoch && (self.over || self.phase != Phase::Away) {
             return;
+        }
+        if self.begun {
+            // The newer one may end before anything of it comes.
+            steps.push(Step::Lose);
         }
         self.forget(epoch);
         self.origin = Some(origin);
@@ -222,14 +226,7 @@ impl Order {
                 preamble,
             }),
             None if head.first == 0 && !self.begun => Some(Beginning::Start),
-            _ => {
-                self.phase = Phase::AwaitingJoin;
-                self.clear_stash();
-                if self.end.is_some() {
-                    self.close(steps);
-                }
-                return;
-            }
+            _ => return self.await_join(steps),
         };
         self.heals &= goes_on;
         if at.is_some() {
@@ -246,9 +243,7 @@ impl Order {
             return;
         }
         if seq > self.next {
-            // Lost on the way. What was to begin must begin again.
-            let from = if self.at.is_some() { self.from } else { From::Seq(self.next) };
-            return self.ask_for(from, steps);
+            return self.ask_again(steps);
         }
         self.append(chunk, steps);
         self.arrived(steps);
@@ -268,11 +263,15 @@ impl Order {
         steps.push(Step::Look);
     }
 
-    /// A snapshot does not come.
+    /// A snapshot does not come, or does not go on.
     pub(crate) fn unanswered(&mut self, ask: u64, steps: &mut Vec<Step>) {
-        if self.asked() == Some(ask) {
-            let from = if self.begun && self.at.is_none() { From::Seq(self.next) } else { self.from };
-            self.ask_for(from, steps);
+        if self.asked() != Some(ask) {
+            return;
+        }
+        match self.phase {
+            Phase::Snapshot(_) => self.ask_again(steps),
+            // Nobody was there; that says nothing of the chunks.
+            _ => self.ask_for(self.from, steps),
         }
     }
 
@@ -285,7 +284,6 @@ impl Order {
             steps.push(Step::Lose);
         }
         self.forget(self.epoch);
-        self.over = false;
     }
 
     /// The origin tells how far it is.
@@ -301,6 +299,8 @@ impl Order {
                     self.heal(steps);
                 }
             }
+            // A join point may be found in a chunk that has come already.
+            PublicationState::Live if self.phase == Phase::AwaitingJoin => self.ask_for(From::Newest, steps),
             PublicationState::Live => {}
             PublicationState::Ended => self.ended(epoch, progress.end, true, steps),
             PublicationState::Lost => self.ended(epoch, progress.end, false, steps),
@@ -309,18 +309,36 @@ impl Order {
     }
 
     fn forget(&mut self, epoch: Epoch) {
-        *self = Self { ask: self.ask, over: false, ..Self::new(epoch) };
+        *self = Self { ask: self.ask, ..Self::new(epoch) };
     }
 
     fn ask_for(&mut self, from: From, steps: &mut Vec<Step>) {
         let Some(origin) = self.origin.clone() else { return };
-        self.tries = if from == self.from { self.tries + 1 } else { 0 };
-        // A chunk that never comes through is left out in the end.
-        let from = if self.tries > TRIES_MAX && self.begun { From::Newest } else { from };
         self.ask += 1;
         self.from = from;
         self.phase = Phase::Asked;
         steps.push(Step::Ask { ask: self.ask, epoch: self.epoch, origin, from });
+    }
+
+    /// A part of a snapshot was lost on the way. What was to begin must begin again; and a chunk that never comes through is
+    /// left out in the end.
+    fn ask_again(&mut self, steps: &mut Vec<Step>) {
+        let from = if self.at.is_some() { self.from } else { From::Seq(self.next) };
+        self.tries = if from == self.from { self.tries + 1 } else { 0 };
+        match self.tries > TRIES_MAX {
+            false => self.ask_for(from, steps),
+            true if self.begun && from != From::Newest => self.ask_for(From::Newest, steps),
+            true => self.await_join(steps),
+        }
+    }
+
+    /// Nothing can begin now.
+    fn await_join(&mut self, steps: &mut Vec<Step>) {
+        self.phase = Phase::AwaitingJoin;
+        self.clear_stash();
+        if self.end.is_some() {
+            self.close(steps);
+        }
     }
 
     fn heal(&mut self, steps: &mut Vec<Step>) {

@@ -113,11 +113,12 @@ impl World {
                 live.end += count;
             }
             Act::Replace { clean, gop } => {
+                let gop = (*gop).max(1);
                 let live = self.publications.last_mut().unwrap();
                 live.over = Some(*clean);
                 self.own.push_back(Wire::End(live.epoch, live.end, *clean));
                 let epoch = live.epoch + 1;
-                self.publications.push(Publication { epoch, end: 0, gop: *gop, over: None });
+                self.publications.push(Publication { epoch, end: 0, gop, over: None });
                 self.own.push_back(Wire::Begin(epoch));
             }
             Act::Arrive { asked } => {
