@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use relay_tests::cluster::{Cluster, as_str, node_flags, until_misses, until_ready};
+use relay_proto::api::ChannelState;
+use relay_tests::cluster::{Cluster, as_str, node_flags, until_leased, until_misses, until_ready};
 use relay_tests::nats::{NatsCluster, NatsRegions};
 use relay_tests::node::Node;
 use relay_tests::numbered::{Camera, Viewer, flows};
@@ -50,6 +51,28 @@ async fn an_origin_without_a_backbone_is_made_up_for_when_that_is_back() {
     }
     assert_eq!(one.node.metric("relaycast_backbone_up").await, 1.0);
     assert_eq!(one.node.metric("relaycast_leases_lost_total").await, 0.0);
+}
+
+#[tokio::test]
+#[ignore = "who was given up begins again with what is cached: receivers get chunks twice"]
+async fn an_origin_without_anything_for_longer_than_its_lease_goes_on_where_it_was() {
+    let Cluster { members: [one, two], redis, nats: _nats } = Cluster::start(&["--grace=30s"]).await;
+    let camera = Camera::start(&one.node, "cam/key", "cam").await;
+    let local = Viewer::start(&one.node, "cam/key").await;
+    let elsewhere = Viewer::start(&two.node, "cam/key").await;
+    flows(&camera, &[&local, &elsewhere]).await;
+    one.redis.set(Mode::Cut);
+    one.nats.set(Mode::Cut);
+    until_leased(&redis, "cam", |lease| !lease.is_live).await;
+    until("the edge gives the origin up", async || {
+        (two.node.channel("cam").await?.state == ChannelState::Held).then_some(())
+    })
+    .await;
+    one.nats.set(Mode::Pass);
+    one.redis.set(Mode::Pass);
+    flows(&camera, &[&local, &elsewhere]).await;
+    local.has_seen(&["cam"]);
+    elsewhere.has_seen(&["cam"]);
 }
 
 #[tokio::test]
