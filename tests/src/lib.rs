@@ -12,10 +12,12 @@ use std::time::Duration;
 
 pub mod certificates;
 pub mod client;
+pub mod cluster;
 pub mod ffmpeg;
 pub mod http;
 pub mod nats;
 pub mod node;
+pub mod numbered;
 pub mod process;
 pub mod redis;
 pub mod seed;

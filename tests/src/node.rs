@@ -1,6 +1,6 @@
 //! A node as a process of its own, on free ports.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use relay_proto::api;
 use serde::Deserialize;
@@ -27,6 +27,9 @@ struct Serving {
 const OWN_FLAGS: [&str; 4] =
     ["edge", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"];
 
+/// The program that is in `iproute2`.
+const IP: &str = "ip";
+
 impl Node {
     /// Starts `relaycast edge` with these flags and waits until it serves.
     pub async fn start(flags: &[&str]) -> Self {
@@ -41,6 +44,17 @@ impl Node {
             .args(["-c", &format!("ulimit -n {open_files_max} && exec \"$0\" \"$@\"")])
             .arg(plain.as_std().get_program())
             .args(plain.as_std().get_args());
+        Self::serve(command).await
+    }
+
+    /// The same, in a network namespace of this name, on an address that it has there.
+    pub async fn start_in(namespace: &str, host: Ipv4Addr, flags: &[&str]) -> Self {
+        let (listen, admin) = (format!("--listen={host}:0"), format!("--admin-listen={host}:0"));
+        let own = ["edge", &listen, &admin, "--log-format=json"];
+        let plain = relaycast(own.iter().chain(flags).copied());
+        let mut command = Command::new(IP);
+        command.args(["netns", "exec", namespace]);
+        command.arg(plain.as_std().get_program()).args(plain.as_std().get_args());
         Self::serve(command).await
     }
 
@@ -94,7 +108,12 @@ impl Node {
         self.process.resume();
     }
 
-    /// The process.
+    /// Its log up to now.
+    pub fn log(&self) -> String {
+        self.process.said()
+    }
+
+    /// Its number.
     ///
     /// # Panics
     /// When it has ended.
@@ -122,6 +141,16 @@ impl Node {
         channels.into_iter().find(|channel| channel.name.as_str() == name)
     }
 
+    /// The sessions of a channel on this node.
+    ///
+    /// # Panics
+    /// When the answer is not what the contract says.
+    pub async fn sessions(&self, channel: &str) -> Vec<api::Session> {
+        let body = get(self.listen, &format!("/v1/sessions?channel={channel}")).await;
+        let api::Sessions { sessions } = serde_json::from_str(&body).unwrap();
+        sessions
+    }
+
     /// The sum of a metric over its labels.
     ///
     /// # Panics
@@ -136,6 +165,14 @@ impl Node {
             .collect();
         assert!(!values.is_empty(), "no metric {name}");
         values.iter().sum()
+    }
+
+    /// Waits until a metric, summed over its labels, has this value.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    pub async fn until_metric(&self, name: &str, value: f64) {
+        until(&format!("{name} {value}"), async || (self.metric(name).await == value).then_some(())).await;
     }
 
     /// Waits until a channel has this many receivers.

@@ -186,6 +186,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// What its standard error has up to now.
+    pub fn said(&self) -> String {
+        self.said.borrow().clone()
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.as_pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }

@@ -64,7 +64,15 @@ impl Wire {
     /// # Panics
     /// When there is no port for it.
     pub async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Self::between(Ipv4Addr::LOCALHOST, server).await
+    }
+
+    /// The same, for clients that reach this machine at that address.
+    ///
+    /// # Panics
+    /// When there is no port for it, or the machine has no such address.
+    pub async fn between(host: Ipv4Addr, server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, seen) = watch::channel(Mode::Pass);
         let mut task = JoinSet::new();

@@ -97,7 +97,8 @@ impl Receiver<'_> {
                 },
             };
             if end == End::Clean {
-                return Err(Close::PublisherEnded.into());
+                // Whoever ends the publication may have ended this session for a reason of its own.
+                return Err(session.outlet.dismissed().unwrap_or(Close::PublisherEnded).into());
             }
             start = StartAt::FirstJoin;
         }

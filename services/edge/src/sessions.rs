@@ -89,9 +89,14 @@ impl Sessions {
             return 0;
         }
         let of_key = |open: &&Open| open.key == key && open.channel.name() == channel;
-        let outlets: Vec<_> =
-            lock(&self.open).values().filter(of_key).map(|open| Arc::clone(&open.outlet)).collect();
-        outlets.iter().for_each(|outlet| outlet.dismiss(Close::Banned));
+        let mut outlets: Vec<_> = lock(&self.open)
+            .values()
+            .filter(of_key)
+            .map(|open| (open.kind == Kind::Publish, Arc::clone(&open.outlet)))
+            .collect();
+        // Publishers last: the end of a publication must not reach its receivers before the reason that is theirs.
+        outlets.sort_by_key(|(publishes, _)| *publishes);
+        outlets.iter().for_each(|(_, outlet)| outlet.dismiss(Close::Banned));
         outlets.len() as u64
     }
 

@@ -85,6 +85,18 @@ impl Client {
         self.flush().await
     }
 
+    /// Asks, and waits for the first answer. Nothing else may come meanwhile.
+    ///
+    /// # Errors
+    /// When the connection is lost, or the server refuses.
+    pub async fn ask(&mut self, subject: &str, payload: &[u8]) -> Result<Message> {
+        let inbox = format!("_INBOX.tests.{}", self.subscriptions);
+        self.subscribe(&inbox).await?;
+        let head = format!("PUB {subject} {inbox} {}\r\n", payload.len());
+        self.send(&[head.as_bytes(), payload, b"\r\n"].concat()).await?;
+        self.next().await
+    }
+
     /// Waits for a message of what it subscribed to.
     ///
     /// # Errors
