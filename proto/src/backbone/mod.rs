@@ -31,6 +31,11 @@ impl Subjects {
         format!("{}.chunks.{channel}", self.cluster)
     }
 
+    /// Requests to whoever publishes the channel, which is the only subscriber: where nobody does, the asker is told so at once.
+    pub fn origin(&self, channel: &ChannelName) -> String {
+        format!("{}.origin.{channel}", self.cluster)
+    }
+
     /// Requests to one run of a node, which is the only subscriber: when it is gone, the asker is told so at once.
     pub fn node(&self, node: &NodeId, incarnation: Incarnation) -> String {
         format!("{}.node.{node}.{incarnation}", self.cluster)
@@ -61,10 +66,15 @@ pub struct Origin {
     pub key: KeyHash,
 }
 
-/// A request to one node. JSON with an `ask`.
+/// A request to one node, or to the origin of a channel. JSON with an `ask`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Request {
+    /// Who are you? To the origin of a channel; answered by [`Found`].
+    Find {
+        /// The channel.
+        channel: ChannelName,
+    },
     /// Send what is cached, and from now on publish the channel's chunks. Answered by envelopes.
     Snapshot {
         /// The channel.
@@ -204,11 +214,6 @@ pub enum Command {
         /// For how long, in milliseconds.
         ttl_ms: u64,
     },
-    /// Who publishes on this channel? The origin answers with [`Found`]. For when the registry does not answer.
-    FindOrigin {
-        /// The channel.
-        channel: ChannelName,
-    },
 }
 
 /// What a node did on a [`Command`].
@@ -220,7 +225,7 @@ pub struct Done {
     pub sessions: u64,
 }
 
-/// Answer to [`Command::FindOrigin`].
+/// Answer to [`Request::Find`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Who publishes.
@@ -336,6 +341,7 @@ mod tests {
         let Peer { node, incarnation } = peer();
         assert_eq!(subjects.node(&node, incarnation), "relaycast.node.n1.0000000000000001");
         assert_eq!(subjects.all(), "relaycast.all");
+        assert_eq!(subjects.origin(&"cam1".parse().unwrap()), "relaycast.origin.cam1");
     }
 
     #[test]
@@ -359,6 +365,8 @@ mod tests {
         assert_eq!(json(&challenge), r#"{"ask":"challenge","channel":"cam1","epoch":7}"#);
         let replaced = Request::Replaced { channel: channel.clone(), epoch };
         assert_eq!(json(&replaced), r#"{"ask":"replaced","channel":"cam1","epoch":7}"#);
+        let find = Request::Find { channel: channel.clone() };
+        assert_eq!(json(&find), r#"{"ask":"find","channel":"cam1"}"#);
         let progress = Progress { end: 9, state: PublicationState::Live };
         assert_eq!(json(&progress), r#"{"end":9,"state":"live"}"#);
         assert_eq!(json(&Challenged { lives: true }), r#"{"lives":true}"#);
@@ -377,13 +385,11 @@ mod tests {
         assert_eq!(json(&close), r#"{"do":"close_channel","channel":"cam1"}"#);
         let kick = Command::KickSession { session: SessionId::new(1) };
         assert_eq!(json(&kick), r#"{"do":"kick_session","session":"0000000000000001"}"#);
-        let ban = Command::BanKey { channel: channel.clone(), key: KEY.parse().unwrap(), ttl_ms: 60_000 };
+        let ban = Command::BanKey { channel, key: KEY.parse().unwrap(), ttl_ms: 60_000 };
         assert_eq!(
             json(&ban),
             format!(r#"{{"do":"ban_key","channel":"cam1","key":"{KEY}","ttl_ms":60000}}"#)
         );
-        let find = Command::FindOrigin { channel };
-        assert_eq!(json(&find), r#"{"do":"find_origin","channel":"cam1"}"#);
         let done = Done { node: "n1".parse().unwrap(), sessions: 2 };
         assert_eq!(json(&done), r#"{"node":"n1","sessions":2}"#);
     }

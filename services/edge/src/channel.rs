@@ -216,8 +216,8 @@ impl Channel {
         })
     }
 
-    /// A publication of this node, for other nodes; the one with this epoch, or whichever runs.
-    pub(crate) fn exported(&self, epoch: Option<Epoch>) -> Option<Exported> {
+    /// A publication of this node, for other nodes.
+    pub(crate) fn exported(&self, epoch: Epoch) -> Option<Exported> {
         let state = self.lock();
         let running = match &state.occupied {
             Some(Occupied { whence: Whence::Here { export, .. }, .. }) => {
@@ -228,12 +228,7 @@ impl Channel {
         let over = state.over.as_ref().and_then(|over| {
             Some(Exported { live: over.live.clone(), export: Arc::clone(over.export.as_ref()?) })
         });
-        match epoch {
-            None => running,
-            Some(epoch) => {
-                running.into_iter().chain(over).find(|exported| exported.live.feed.epoch() == epoch)
-            }
-        }
+        running.into_iter().chain(over).find(|exported| exported.live.feed.epoch() == epoch)
     }
 
     /// A publication of this node begins, under a lease of this epoch. `None` when a newer one has begun meanwhile.

@@ -53,17 +53,12 @@ pub(crate) struct Cluster {
     pub(crate) terms: Terms,
     /// Snapshots that this node has asked for at a time.
     pub(crate) asks: Arc<Semaphore>,
-    /// Channels whose origin all nodes are asked for at a time.
-    pub(crate) finds: Semaphore,
     secret: Arc<[u8]>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 /// Snapshots that a node asks for at a time. Each may be as much as a channel caches, and all come through one connection.
 const ASKS_MAX: usize = 16;
-
-/// Channels whose origin a node asks all others for at a time.
-const FINDS_MAX: usize = 16;
 
 impl Cluster {
     pub(crate) fn new(peer: Peer, links: Links, terms: Terms) -> Self {
@@ -75,7 +70,6 @@ impl Cluster {
             subjects: Subjects::new(cluster),
             terms,
             asks: Arc::new(Semaphore::new(ASKS_MAX)),
-            finds: Semaphore::new(FINDS_MAX),
             secret,
             tasks: Mutex::default(),
         }

@@ -7,24 +7,30 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use relay_cluster::backbone::RequestError;
 use relay_cluster::registry::holder::{Holder, Verdict};
 use relay_cluster::registry::{Acquired, Attendance, Lease, Release};
-use relay_proto::backbone::{Challenged, Peer, Request, from_json, to_json};
+use relay_proto::backbone::{Challenged, Found, Origin, Peer, Request, from_json, to_json};
 use relay_proto::registry::LeaseRecord;
 use relay_proto::websocket::Close;
-use relay_proto::{Epoch, KeyHash};
+use relay_proto::{ChannelName, Epoch, KeyHash};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::channel::Channel;
-use crate::cluster::ANSWER_TIMEOUT;
+use crate::cluster::{ANSWER_TIMEOUT, understood};
 use crate::config::PublisherPolicy;
 use crate::metrics::Counted;
 use crate::node::Node;
+use crate::origin::answer;
+
+/// How long an origin has to say who it is. One that is not there costs nothing, and one that is stopped no more than this.
+const FIND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Times that a claimant looks again because somebody was faster. A hundred publishers at once need a few.
 const ATTEMPTS_MAX: usize = 16;
@@ -72,6 +78,27 @@ impl Tenure {
         let mut claim = cluster.claim(channel.name(), key, channel.newest().epoch);
         let mut challenged = false;
         let mut replaced = None;
+        // The registry may have forgotten it, or have no news of it.
+        if let Ok(found) = find(node, channel.name()).await {
+            let record = LeaseRecord {
+                node: found.origin.peer.node.clone(),
+                incarnation: found.origin.peer.incarnation,
+                epoch: found.epoch,
+                key: found.origin.key,
+                live_ms: 1,
+                held_ms: 1,
+            };
+            match may_replace(node, channel, key, &record).await {
+                Replace::Yes => {
+                    claim.replaces = Some(found.epoch);
+                    claim.exceeds = claim.exceeds.max(found.epoch);
+                    replaced = Some(found.origin.peer);
+                }
+                Replace::AskAgain if find(node, channel.name()).await.is_err() => {}
+                Replace::AskAgain | Replace::No => return Err(busy()),
+            }
+            challenged = true;
+        }
         for _ in 0..ATTEMPTS_MAX {
             let record = match cluster.registry.acquire(&claim).await {
                 Ok(Acquired::Granted(epoch)) => {
@@ -90,27 +117,17 @@ impl Tenure {
                     return Err(Close::Unavailable { retry_after_ms: node.retry_after_ms() });
                 }
             };
-            let policy = node.config.publisher_policy;
-            if record.key != key || !record.is_live() {
-                return Err(busy());
-            }
             // It lives after all, or somebody newer was faster.
-            if policy == PublisherPolicy::TakeoverIfStalled && challenged {
+            if node.config.publisher_policy == PublisherPolicy::TakeoverIfStalled && challenged {
                 return Err(busy());
             }
-            let incumbency = match policy {
-                PublisherPolicy::Takeover => Incumbency::Gone,
-                PublisherPolicy::Reject => presence(node, channel, &record).await,
-                PublisherPolicy::TakeoverIfStalled => challenge(node, channel, &record).await,
-            };
-            claim.replaces = match (policy, incumbency) {
-                (_, Incumbency::Gone) | (PublisherPolicy::TakeoverIfStalled, Incumbency::Stalled) => {
+            claim.replaces = match may_replace(node, channel, key, &record).await {
+                Replace::Yes => {
                     replaced = Some(Peer { node: record.node, incarnation: record.incarnation });
                     Some(record.epoch)
                 }
-                // Asked again in any case: what was heard may have been its farewell.
-                (PublisherPolicy::TakeoverIfStalled, Incumbency::Lives) => None,
-                _ => return Err(busy()),
+                Replace::AskAgain => None,
+                Replace::No => return Err(busy()),
             };
             challenged = true;
         }
@@ -122,9 +139,34 @@ impl Tenure {
         self.lease.epoch
     }
 
-    /// Keeps the lease, and tells the others of it, for as long as it is polled. Returns with what the publisher is to be closed
+    /// Keeps the lease for as long as it is polled, and is there for whoever looks for the origin. Returns with what the publisher is to be closed
     /// when somebody has a newer one, or its key is banned.
     pub(crate) async fn keep(&self) -> Close {
+        tokio::select! {
+            close = self.renew() => close,
+            never = self.be_found() => match never {},
+        }
+    }
+
+    async fn be_found(&self) -> Infallible {
+        let cluster = &self.node.cluster;
+        let subject = cluster.subjects.origin(&self.lease.channel);
+        let origin = Origin { peer: cluster.peer.clone(), key: self.lease.key };
+        let found = Found { origin, epoch: self.lease.epoch };
+        let mut contact = cluster.backbone.contact();
+        loop {
+            contact.borrow_and_update();
+            if let Ok(mut requests) = cluster.backbone.subscribe(&subject).await {
+                while let Some(request) = requests.next().await {
+                    answer(&self.node, request.reply.as_deref(), &found).await;
+                }
+            }
+            // Without a connection nobody looks.
+            let _ = timeout(ANSWER_TIMEOUT, contact.changed()).await;
+        }
+    }
+
+    async fn renew(&self) -> Close {
         let cluster = &self.node.cluster;
         let interval = self.node.config.registry_interval;
         let mut contact = cluster.backbone.contact();
@@ -189,6 +231,40 @@ impl Tenure {
             debug!(channel = self.lease.channel.as_str(), "lease not given back");
         }
     }
+}
+
+/// Whether a claimant may replace the publisher that has the channel.
+enum Replace {
+    Yes,
+    /// It lives; but what was heard may have been its farewell.
+    AskAgain,
+    No,
+}
+
+async fn may_replace(node: &Node, channel: &Channel, key: KeyHash, record: &LeaseRecord) -> Replace {
+    if record.key != key || !record.is_live() {
+        return Replace::No;
+    }
+    let policy = node.config.publisher_policy;
+    let incumbency = match policy {
+        PublisherPolicy::Takeover => return Replace::Yes,
+        PublisherPolicy::Reject => presence(node, channel, record).await,
+        PublisherPolicy::TakeoverIfStalled => challenge(node, channel, record).await,
+    };
+    match (policy, incumbency) {
+        (_, Incumbency::Gone) | (PublisherPolicy::TakeoverIfStalled, Incumbency::Stalled) => Replace::Yes,
+        (PublisherPolicy::TakeoverIfStalled, Incumbency::Lives) => Replace::AskAgain,
+        _ => Replace::No,
+    }
+}
+
+/// Asks a channel's origin who it is. Where nobody publishes that is told at once.
+pub(crate) async fn find(node: &Node, channel: &ChannelName) -> Result<Found, RequestError> {
+    let cluster = &node.cluster;
+    let find = to_json(&Request::Find { channel: channel.clone() });
+    let answer =
+        cluster.backbone.request(&cluster.subjects.origin(channel), find.into(), FIND_TIMEOUT).await?;
+    understood(&node.metrics, from_json(&answer)).ok_or(RequestError::Timeout)
 }
 
 /// Whether the publisher of a lease is alive, by asking the node that has it.

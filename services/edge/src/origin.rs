@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use relay_cluster::backbone::{Message, Subscription};
 use relay_proto::backbone::{
-    Challenged, Command, Done, Envelope, Found, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
+    Challenged, Command, Done, Envelope, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
     PublicationState, Request, from_json, head_body, to_json,
 };
 use relay_proto::websocket::Close;
@@ -66,6 +66,8 @@ async fn serve_subscribed(
 async fn request(node: &Arc<Node>, [snapshots, challenges]: [&Arc<Semaphore>; 2], message: Message) {
     let Some(request) = understood(&node.metrics, from_json(&message.payload)) else { return };
     match request {
+        // To the origin's own subject.
+        Request::Find { .. } => {}
         Request::Snapshot { channel, epoch, by, from } => {
             let Some(reply) = message.reply else { return };
             // Whoever gets none asks again, and meanwhile others are served.
@@ -113,10 +115,10 @@ async fn request(node: &Arc<Node>, [snapshots, challenges]: [&Arc<Semaphore>; 2]
 }
 
 fn exported(node: &Node, channel: &ChannelName, epoch: Epoch) -> Option<Exported> {
-    node.channels.get(channel)?.exported(Some(epoch))
+    node.channels.get(channel)?.exported(epoch)
 }
 
-async fn answer<T: Serialize>(node: &Node, reply: Option<&str>, answer: &T) {
+pub(crate) async fn answer<T: Serialize>(node: &Node, reply: Option<&str>, answer: &T) {
     if let Some(reply) = reply {
         let answered = node.cluster.backbone.publish(reply, None, to_json(answer).into());
         // Whoever gets no answer asks again.
@@ -163,13 +165,6 @@ async fn command(node: &Arc<Node>, message: Message) {
     let Some(command) = understood(&node.metrics, from_json(&message.payload)) else { return };
     let reply = message.reply.as_deref();
     match command {
-        Command::FindOrigin { channel } => {
-            let exported = node.channels.get(&channel).and_then(|channel| channel.exported(None));
-            if let Some(Exported { live, .. }) = exported {
-                let origin = Origin { peer: node.cluster.peer.clone(), key: live.key };
-                answer(node, reply, &Found { origin, epoch: live.feed.epoch() }).await;
-            }
-        }
         Command::CloseChannel { channel } => {
             let present = node.channels.get(&channel).and_then(|channel| channel.present());
             if let Some(present) = &present {

@@ -235,6 +235,8 @@ impl Receiver<'_> {
                         // What is left of a publication that ended cleanly is still owed.
                         Some(End::Clean) => more = true,
                         Some(End::Lost) if matches!(*self.stage.borrow(), Stage::Held(_)) => more = true,
+                        // The change that made this feed the live one, seen late.
+                        None if self.is_live(feed) => {}
                         _ => return Ok(End::Lost),
                     }
                 }
@@ -243,6 +245,10 @@ impl Receiver<'_> {
                 () = sleep_until(self.next_stats), if self.notices.wanted => self.send_stats(session),
             }
         }
+    }
+
+    fn is_live(&self, feed: &Feed) -> bool {
+        matches!(&*self.stage.borrow(), Stage::Live(live) if live.feed.id() == feed.id())
     }
 
     /// Whether something other than catching up needs a turn.

@@ -3,8 +3,8 @@
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
 //! │ It subscribes before it asks, so nothing falls between what was cached and what comes by     │
-//! │ itself. That a publication is over is said by its origin or by the registry, never concluded │
-//! │ from silence before the grace period has passed.                                             │
+//! │ itself. That a publication is over is said by its origin, never concluded from silence       │
+//! │ before the grace period has passed.                                                          │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
@@ -23,11 +23,11 @@ use relay_cluster::registry::{Attendance, Unavailable, View};
 use relay_media::Container;
 use relay_proto::Epoch;
 use relay_proto::backbone::{
-    Command, Envelope, Found, From, Joined, Joiner, Kind, Origin, Peer, Progress, Request, from_json,
-    parse_head, to_json,
+    Envelope, Found, From, Joined, Joiner, Kind, Origin, Peer, Progress, Request, from_json, parse_head,
+    to_json,
 };
 use relay_proto::registry::LeaseRecord;
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -38,7 +38,7 @@ use crate::chunk::Chunk;
 use crate::cluster::{ANSWER_TIMEOUT, understood};
 use crate::export::SYNC_INTERVAL;
 use crate::feed;
-use crate::lease::{ask, tell};
+use crate::lease::{ask, find, tell};
 use crate::metrics::Counted;
 use crate::node::Node;
 
@@ -123,16 +123,6 @@ enum Looked {
     /// The registry does not answer, but the origin does.
     Found(Found),
     Nothing(Unavailable),
-}
-
-/// What the registry says of the origin that is followed.
-enum Word {
-    /// It has the lease.
-    Vouches,
-    /// It has not.
-    Denies,
-    /// The registry does not answer.
-    None,
 }
 
 /// What a turn brought.
@@ -292,7 +282,6 @@ impl<'a> Upstream<'a> {
         let (node, channel) = (self.node, self.channel);
         // Longer than it takes to say so again, even where one time is lost.
         let ttl = node.cluster.terms.ttl;
-        let is_well = self.silent_since.is_none() && self.order.following().is_some();
         self.look = Some(
             async move {
                 let cluster = &node.cluster;
@@ -301,16 +290,9 @@ impl<'a> Upstream<'a> {
                     Ok(view) => return Looked::Registry(view),
                     Err(unavailable) => unavailable,
                 };
-                // Every node hears it, so not without need, and not for all channels at once.
-                let permit =
-                    if is_well { Err(TryAcquireError::NoPermits) } else { cluster.finds.try_acquire() };
-                let Ok(_permit) = permit else { return Looked::Nothing(unavailable) };
-                let find = to_json(&Command::FindOrigin { channel: channel.name().clone() });
-                let found =
-                    cluster.backbone.request(&cluster.subjects.all(), find.into(), ANSWER_TIMEOUT).await;
-                match found.ok().and_then(|found| from_json(&found).ok()) {
-                    Some(found) => Looked::Found(found),
-                    None => Looked::Nothing(unavailable),
+                match find(node, channel.name()).await {
+                    Ok(found) => Looked::Found(found),
+                    Err(_) => Looked::Nothing(unavailable),
                 }
             }
             .boxed(),
@@ -342,14 +324,13 @@ impl<'a> Upstream<'a> {
                     self.node.sessions.ban(self.channel.name(), key, ttl);
                 }
                 let lease = view.lease.filter(LeaseRecord::is_live);
-                let is_confirmed = lease.as_ref().is_some_and(|lease| lease.epoch == self.order.epoch());
                 if let Some(lease) = lease {
                     let peer = Peer { node: lease.node, incarnation: lease.incarnation };
                     if peer != self.node.cluster.peer {
                         self.order.live(lease.epoch, Origin { peer, key: lease.key }, from, steps);
                     }
                 }
-                self.give_up(if is_confirmed { Word::Vouches } else { Word::Denies }, steps);
+                self.give_up(steps);
             }
             Looked::Found(Found { origin, epoch }) => {
                 if origin.peer != self.node.cluster.peer {
@@ -359,20 +340,16 @@ impl<'a> Upstream<'a> {
             Looked::Nothing(error) => {
                 self.node.metrics.registry_errors.inc();
                 debug!(channel = self.channel.name().as_str(), %error, "nobody knows who publishes");
-                self.give_up(Word::None, steps);
+                self.give_up(steps);
             }
         }
     }
 
-    /// Whether the origin has been silent for too long.
-    fn give_up(&mut self, registry: Word, steps: &mut Vec<Step>) {
+    /// Whether the origin has been silent for as long as receivers are held. Not sooner: should it come back, they go on where
+    /// they were, and none of them gets anything twice.
+    fn give_up(&mut self, steps: &mut Vec<Step>) {
         let Some(since) = self.silent_since else { return };
-        let patience = match registry {
-            Word::Vouches | Word::None => self.node.config.grace,
-            // Not at once: it may have forgotten everything, and be told of it again.
-            Word::Denies => self.node.cluster.terms.ttl.min(self.node.config.grace),
-        };
-        if since.elapsed() >= patience {
+        if since.elapsed() >= self.node.config.grace {
             self.order.lose(steps);
             self.silent_since = None;
             if let Some(publication) = &mut self.publication {
