@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use relay_cluster::Registry;
-use relay_cluster::registry::Attendance;
+use futures_util::StreamExt;
+use relay_cluster::registry::{Acquired, Attendance, Claim, Terms};
+use relay_cluster::{Backbone, Registry};
 use relay_edge::Config;
+use relay_proto::backbone::{
+    Envelope, Head, Kind, Origin, Peer, Request, Subjects, cut, from_json, head_body,
+};
+use relay_proto::{Epoch, Incarnation, KeyHash};
 
-use crate::nodes::{Nodes, config};
+use crate::nodes::{Nodes, SECRET, config};
 use crate::support::Seen;
 
 #[tokio::test]
@@ -97,4 +102,62 @@ async fn streams_flow_on_while_the_registry_is_away_or_has_forgotten_everything(
     }
     two.open("/cam/other/publish").await.is_refused("ERROR: Somebody is already publishing", 4409).await;
     assert_eq!(one.readiness.check(), Ok(()));
+}
+
+/// An origin whose answers do not come through, though its chunks do.
+#[tokio::test]
+async fn chunks_that_come_are_a_sign_of_life() {
+    let grace = Duration::from_millis(800);
+    let Nodes { nodes: [edge], registry, ends } = Nodes::start(Config { grace, ..config() }).await;
+    let backbone = ends[0].join();
+    let subjects = Subjects::new("relaycast".parse().unwrap());
+    let channel = "cam".parse().unwrap();
+    let key = KeyHash::of(SECRET, &channel, &"secret".parse().unwrap());
+    let peer = Peer { node: "busy".parse().unwrap(), incarnation: Incarnation::new(9) };
+    let terms = Terms { ttl: Duration::from_secs(600), grace };
+    let mut requests = backbone.subscribe(&subjects.node(&peer.node, peer.incarnation)).await.unwrap();
+    let claim = Claim {
+        channel: channel.clone(),
+        peer: peer.clone(),
+        key,
+        replaces: None,
+        exceeds: Epoch::NONE,
+        terms,
+    };
+    let Acquired::Granted(epoch) = registry.acquire(&claim).await.unwrap() else { panic!("it is free") };
+    let mut receiver = edge.wait_for("/cam/secret/receive").await;
+
+    let request = requests.next().await.unwrap();
+    assert!(matches!(from_json(&request.payload), Ok(Request::Snapshot { .. })));
+    let head = Head { origin: Origin { peer, key }, container: None, first: 0, end: 0, join: None };
+    let envelope = |kind, seq| Envelope::new(kind, epoch, seq);
+    for message in cut(envelope(Kind::Head, 0), &head_body(&head, b"", b""), 1000) {
+        backbone.publish(request.reply.as_deref().unwrap(), None, message).await.unwrap();
+    }
+    // For much longer than the grace period.
+    for seq in 0..60 {
+        for message in cut(envelope(Kind::Chunk, seq), b"chunk", 1000) {
+            backbone.publish(&subjects.chunks(&channel), None, message).await.unwrap();
+        }
+        assert_eq!(receiver.chunk().await, b"chunk");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_comes_back_within_the_grace_goes_on_where_it_was() {
+    let Nodes { nodes: [one, two], ends, registry } = Nodes::start(config()).await;
+    let mut publisher = one.publish("/cam/secret/publish", b"0").await;
+    let mut receiver = two.open("/cam/secret/receive").await;
+    assert_eq!(receiver.chunk().await, b"0");
+    ends[0].set_connected(false);
+    registry.forget_everything();
+    for number in 1..30_u32 {
+        publisher.send(number.to_string().as_bytes()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ends[0].set_connected(true);
+    for number in 1..30_u32 {
+        assert_eq!(receiver.chunk().await, number.to_string().as_bytes(), "in order, and nothing twice");
+    }
 }

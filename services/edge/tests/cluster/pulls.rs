@@ -174,3 +174,42 @@ async fn an_edge_finds_the_origin_without_the_registry() {
     publisher.send(b"second").await;
     assert_eq!(receiver.chunk().await, b"second");
 }
+
+#[tokio::test]
+async fn an_edge_that_finds_nowhere_to_start_starts_as_soon_as_there_is() {
+    let cache_bytes = 500_000;
+    let Nodes { nodes: [one, two], .. } = Nodes::start(Config { cache_bytes, ..config() }).await;
+    let mut publisher = one.publish("/cam/secret/publish", &[b'x'; 5000]).await;
+    for _ in 0..400 {
+        publisher.send(&[b'y'; 5000]).await;
+    }
+    one.until("relaycast_chunks_received_total", |count| count == 401.0).await;
+    // From now on nobody starts with what is cached.
+    let mut clears = one.open("/cam/secret/receive-clear-cache").await;
+    clears.chunk().await;
+    let mut receiver = two.open("/cam/secret/receive").await;
+    two.until("relaycast_upstreams", |count| count == 1.0).await;
+    let sends = async {
+        loop {
+            publisher.send(&[b'z'; 500]).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        chunk = receiver.chunk() => assert_eq!(chunk, [b'z'; 500]),
+        () = sends => {}
+    }
+}
+
+#[tokio::test]
+async fn who_comes_when_the_linger_ends_is_served_like_anybody() {
+    let upstream_linger = Duration::from_millis(20);
+    let Nodes { nodes: [one, two], .. } = Nodes::start(Config { upstream_linger, ..config() }).await;
+    let _publisher = one.publish("/cam/secret/publish", b"first").await;
+    for delay_ms in 0..40 {
+        let mut receiver = two.open("/cam/secret/receive").await;
+        assert_eq!(receiver.chunk().await, b"first");
+        receiver.close().await;
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+    }
+}

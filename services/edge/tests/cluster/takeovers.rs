@@ -1,10 +1,12 @@
 //! Publishers that meet on different nodes.
 
+use std::time::Duration;
+
 use relay_edge::{Config, PublisherPolicy};
 use tokio::task::JoinSet;
 
 use crate::nodes::{Nodes, config};
-use crate::support::Client;
+use crate::support::{Client, Seen};
 
 #[tokio::test]
 async fn of_publishers_on_two_nodes_the_one_that_lives_keeps_the_channel() {
@@ -65,4 +67,50 @@ async fn of_a_hundred_publishers_on_three_nodes_exactly_one_publishes() {
         assert_eq!((live, leases), (1.0, 1.0));
         assert!(all.try_join_next().is_none(), "the one is still there");
     }
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_get_a_channel_that_the_registry_has_forgotten() {
+    // So long that nothing is renewed while the test runs.
+    let registry_interval = Duration::from_secs(600);
+    for publisher_policy in
+        [PublisherPolicy::Reject, PublisherPolicy::Takeover, PublisherPolicy::TakeoverIfStalled]
+    {
+        let config = Config { publisher_policy, registry_interval, ..config() };
+        let Nodes { nodes: [one, two], registry, .. } = Nodes::start(config).await;
+        let mut publisher = one.publish("/cam/secret/publish", b"first").await;
+        let mut receiver = two.open("/cam/secret/receive").await;
+        assert_eq!(receiver.chunk().await, b"first");
+        registry.forget_everything();
+        for node in [&one, &two] {
+            node.open("/cam/other/publish")
+                .await
+                .is_refused("ERROR: Somebody is already publishing", 4409)
+                .await;
+        }
+        if publisher_policy == PublisherPolicy::Reject {
+            two.open("/cam/secret/publish")
+                .await
+                .is_refused("ERROR: Somebody is already publishing", 4409)
+                .await;
+        }
+        publisher.send(b"second").await;
+        assert_eq!(receiver.chunk().await, b"second");
+    }
+}
+
+#[tokio::test]
+async fn a_publication_that_is_taken_over_by_one_without_a_chunk_ends_elsewhere_too() {
+    let grace = Duration::from_millis(500);
+    let publisher_policy = PublisherPolicy::Takeover;
+    let Nodes { nodes: [one, two, three], ends, .. } =
+        Nodes::start(Config { grace, publisher_policy, ..config() }).await;
+    let _first = one.publish("/cam/secret/publish", b"first").await;
+    let mut receiver = three.open("/cam/secret/receive").await;
+    assert_eq!(receiver.chunk().await, b"first");
+    ends[0].set_connected(false);
+    let second = two.open("/cam/secret/publish").await;
+    two.until("relaycast_publications", |live| live == 1.0).await;
+    drop(second);
+    assert_eq!(receiver.next().await, Seen::Close(1000, "publisher_lost".into()));
 }
