@@ -59,7 +59,7 @@ async fn an_origin_without_a_registry_goes_on_and_has_its_lease_again_when_that_
 }
 
 #[tokio::test]
-async fn a_publisher_may_go_on_elsewhere_once_the_lease_of_a_node_without_a_registry_is_over() {
+async fn a_channel_goes_elsewhere_only_when_its_node_has_neither_lease_nor_voice() {
     let Cluster { members: [one, two, three], redis, nats: _nats } = Cluster::start(&[]).await;
     let first = Camera::start(&one.node, "cam/key", "first").await;
     // Nobody on its node would hear of another publisher of this one.
@@ -73,15 +73,23 @@ async fn a_publisher_may_go_on_elsewhere_once_the_lease_of_a_node_without_a_regi
     for channel in ["cam", "bare"] {
         until_leased(&redis, channel, |lease| !lease.is_live).await;
     }
+    for key in ["key", "other"] {
+        Camera::open(&two.node, &format!("cam/{key}"), key).await.ended().await.is(4409, "busy");
+    }
+    flows(&first, &[&local, &elsewhere[0]]).await;
+    one.nats.set(Mode::Cut);
+    until_misses(&one.node, "backbone").await;
     let second = Camera::start(&two.node, "cam/key", "second").await;
     let other = Camera::start(&two.node, "bare/key", "second").await;
-    flows(&second, &[&local, &elsewhere[0]]).await;
+    flows(&second, &[&elsewhere[0]]).await;
     flows(&other, &[&elsewhere[1]]).await;
+    flows(&first, &[&local]).await;
+    // They go on in vain until their node hears of it; nobody else gets what they send.
+    one.nats.set(Mode::Pass);
     first.ended().await.is(4409, "replaced");
-    // The other goes on in vain until its node hears of it; nobody gets what it sends.
-    one.redis.set(Mode::Pass);
     unwatched.ended().await.is(4409, "replaced");
-    flows(&other, &[&elsewhere[1]]).await;
+    flows(&second, &[&local, &elsewhere[0]]).await;
+    one.redis.set(Mode::Pass);
     for viewer in [&local, &elsewhere[0], &elsewhere[1]] {
         viewer.has_seen(&["first", "second"]);
     }
