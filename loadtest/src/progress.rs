@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::plan::Plan;
+use crate::process::Usage;
 use crate::report::{Snapshot, bytes, count};
 use crate::swarm::Phase;
 
@@ -18,9 +19,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let bar = ProgressBar::new_spinner();
-        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let bar = spinner();
         let publishers = if plan.publishes() { plan.channels } else { 0 };
         Self {
             bar,
@@ -58,7 +57,8 @@ impl Progress {
                 now.lost
             );
         }
-        if let (Some(usage), Some(last)) = (&now.server, &self.last.server) {
+        if !self.last.server.is_empty() {
+            let (usage, last) = (Usage::sum(&now.server), Usage::sum(&self.last.server));
             let cpus = usage.cpu.saturating_sub(last.cpu).as_secs_f64() / elapsed.max(1e-3);
             line += &format!("  server {cpus:.2} CPU, {}", bytes(usage.rss as f64));
         }
@@ -66,4 +66,11 @@ impl Progress {
         self.bar.tick();
         self.last = now.clone();
     }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar
 }
