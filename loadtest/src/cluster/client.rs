@@ -19,7 +19,7 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 const MASK: [u8; 4] = [0x5A, 0xC3, 0x3C, 0xA5];
 
-/// Longest wait of a publisher that was refused until it comes again. One that lost its node is in a hurry.
+/// How long a publisher that was sent away at once waits until it comes again. One that loses its node does not wait.
 const COME_AGAIN: Duration = Duration::from_millis(20);
 
 /// An open websocket.
@@ -129,9 +129,12 @@ impl Stream {
     /// is a publication of its own, with an init and numbers from 0 on.
     pub(crate) async fn publish(self, endpoints: &[Endpoint], channel: usize, clock: Clock) {
         for endpoint in endpoints.iter().cycle() {
+            let begun = Instant::now();
             // The end of a connection is what this waits for, and why it came does not matter to whoever comes back.
             let _ = self.publish_once(endpoint, channel, clock).await;
-            tokio::time::sleep(COME_AGAIN).await;
+            if begun.elapsed() < COME_AGAIN {
+                tokio::time::sleep(COME_AGAIN).await;
+            }
         }
     }
 
