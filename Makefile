@@ -13,10 +13,10 @@ FUZZ_CRATES := proto services/edge services/media
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
 
-.PHONY: help run test check soak bench compare fuzz
+.PHONY: help run test check soak bench compare load-cluster fuzz
 
 help: ## Lists the recipes
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: ## Starts a node on 127.0.0.1:8080 with a demo channel and a page to watch it
 	deploy/setup.sh run
@@ -56,3 +56,8 @@ compare: ## Compares Relaycast with other servers under the same load; about hal
 	loadtest/compare/setup.sh
 	cargo build --release -p relaycast -p relaycast-loadtest --bins --examples
 	$(TARGET_DIR)/release/relaycast-loadtest compare --out $(TARGET_DIR)/comparison
+
+load-cluster: ## Measures what nodes cost each other, and what a killed one costs; about five minutes
+	deploy/setup.sh test
+	cargo build --release -p relaycast -p relaycast-loadtest --bins
+	$(TARGET_DIR)/release/relaycast-loadtest cluster --nats-server tests/.venv/bin/nats-server --out $(TARGET_DIR)/cluster

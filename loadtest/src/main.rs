@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod clock;
+mod cluster;
 mod command;
 mod compare;
 mod payload;
@@ -44,7 +45,10 @@ const EXIT_CODES: &str = "Exit codes:
 enum Command {
     Run(Box<command::run::Args>),
     Compare(command::compare::Args),
+    Cluster(command::cluster::Args),
     Ceiling(command::ceiling::Args),
+    #[command(hide = true)]
+    BareNats(command::bare::Args),
 }
 
 /// How a command ended.
@@ -75,7 +79,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => args.run(),
         Command::Compare(args) => args.run(),
+        Command::Cluster(args) => args.run(),
         Command::Ceiling(args) => args.run(),
+        Command::BareNats(args) => args.run(),
     };
     done.map_or_else(
         |error| {

@@ -54,7 +54,7 @@ const FLV_LEAD_BYTES: usize = 11 + 5 + 4 + 1;
 const FLV_TRAIL_BYTES: usize = 4;
 
 /// Pictures from one key frame to the next.
-const GOP_MESSAGES: u64 = 50;
+pub(crate) const GOP_MESSAGES: u64 = 50;
 
 impl Form {
     /// Where the stamp lies in a message.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::payload::Form;
+use crate::wire;
 
 /// Everything that decides what a run does.
 #[derive(Debug, Clone, Serialize)]
@@ -64,19 +65,26 @@ impl Plan {
     }
 }
 
-/// Where the server is, and how it names things.
+/// Where clients go: to one server, or to two nodes of a cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    pub(crate) host: String,
-    /// Paths with `{channel}`.
-    pub(crate) publish_path: String,
-    pub(crate) receive_path: String,
+    pub(crate) publish: Endpoint,
+    pub(crate) receive: Endpoint,
 }
 
-impl Server {
-    pub(crate) fn path(template: &str, channel: usize) -> String {
-        template.replace("{channel}", &format!("load-{channel}"))
+/// Where a server is, and how it names things.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) host: String,
+    /// With `{channel}`.
+    pub(crate) path: String,
+}
+
+impl Endpoint {
+    /// The request that opens a websocket for a channel.
+    pub(crate) fn request(&self, channel: usize) -> Vec<u8> {
+        wire::request(&self.host, &self.path.replace("{channel}", &format!("load-{channel}")))
     }
 }
 

@@ -20,9 +20,20 @@ pub(crate) struct Usage {
     pub(crate) switches: u64,
 }
 
-/// What these processes and all they started took. Processes that have ended count as nothing.
-pub(crate) fn usage(roots: &[u32]) -> Usage {
-    sum(with_descendants(roots))
+impl Usage {
+    pub(crate) fn sum(all: &[Self]) -> Self {
+        all.iter().fold(Self::default(), |sum, each| Self {
+            cpu: sum.cpu + each.cpu,
+            rss: sum.rss + each.rss,
+            peak_rss: sum.peak_rss + each.peak_rss,
+            switches: sum.switches + each.switches,
+        })
+    }
+}
+
+/// What each of these processes, with all it started, took. A process counts once, and as nothing when it has ended.
+pub(crate) fn usage(roots: &[u32]) -> Vec<Usage> {
+    with_descendants(roots).into_iter().map(sum).collect()
 }
 
 /// What this process alone took.
@@ -55,7 +66,7 @@ fn on_cpu(thread: &str) -> Duration {
     Duration::from_nanos(nanos.unwrap_or_default())
 }
 
-fn with_descendants(roots: &[u32]) -> BTreeSet<u32> {
+fn with_descendants(roots: &[u32]) -> Vec<BTreeSet<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for pid in entries(Path::new("/proc")) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -65,14 +76,19 @@ fn with_descendants(roots: &[u32]) -> BTreeSet<u32> {
             children.entry(parent).or_default().push(pid);
         }
     }
-    let mut found = BTreeSet::new();
-    let mut open = roots.to_vec();
-    while let Some(pid) = open.pop() {
-        if found.insert(pid) {
-            open.extend(children.get(&pid).into_iter().flatten());
+    let mut counted = BTreeSet::new();
+    let family = |root: &u32| {
+        let mut found = BTreeSet::new();
+        let mut open = vec![*root];
+        while let Some(pid) = open.pop() {
+            if counted.insert(pid) {
+                found.insert(pid);
+                open.extend(children.get(&pid).into_iter().flatten());
+            }
         }
-    }
-    found
+        found
+    };
+    roots.iter().map(family).collect()
 }
 
 fn entries(folder: &Path) -> Vec<u32> {
@@ -96,17 +112,19 @@ mod tests {
     #[test]
     fn this_process_took_something() {
         let mut sum = 0u64;
-        let before = usage(&[std::process::id()]);
-        while usage(&[std::process::id()]).cpu < before.cpu + Duration::from_millis(5) {
+        let own = [std::process::id()];
+        let before = usage(&own)[0];
+        while usage(&own)[0].cpu < before.cpu + Duration::from_millis(5) {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(before.rss > 100 << 10 && before.peak_rss >= before.rss);
     }
 
     #[test]
-    fn children_count() {
+    fn children_count_once() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        assert!(with_descendants(&[std::process::id()]).contains(&child.id()));
+        let families = with_descendants(&[std::process::id(), child.id()]);
+        assert!(families[0].contains(&child.id()) && families[1].is_empty());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -115,6 +133,6 @@ mod tests {
     fn a_process_that_is_gone_took_nothing() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        assert_eq!(usage(&[child.id()]).cpu, Duration::ZERO);
+        assert_eq!(usage(&[child.id()])[0].cpu, Duration::ZERO);
     }
 }

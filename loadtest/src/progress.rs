@@ -1,10 +1,17 @@
 //! The line that moves while a run goes on.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::plan::Plan;
+use crate::process::Usage;
 use crate::report::{Snapshot, bytes, count};
 use crate::swarm::Phase;
+
+/// How often a line that nobody samples shows that it lives: rarely, since it competes with what is measured.
+const TURN: Duration = Duration::from_millis(500);
 
 /// A line on the terminal; nothing where there is none.
 #[derive(Debug)]
@@ -18,9 +25,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let bar = ProgressBar::new_spinner();
-        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let bar = spinner();
         let publishers = if plan.publishes() { plan.channels } else { 0 };
         Self {
             bar,
@@ -58,7 +63,8 @@ impl Progress {
                 now.lost
             );
         }
-        if let (Some(usage), Some(last)) = (&now.server, &self.last.server) {
+        if !self.last.server.is_empty() {
+            let (usage, last) = (Usage::sum(&now.server), Usage::sum(&self.last.server));
             let cpus = usage.cpu.saturating_sub(last.cpu).as_secs_f64() / elapsed.max(1e-3);
             line += &format!("  server {cpus:.2} CPU, {}", bytes(usage.rss as f64));
         }
@@ -66,4 +72,44 @@ impl Progress {
         self.bar.tick();
         self.last = now.clone();
     }
+}
+
+/// The same line, for what goes on in steps. It is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Steps(ProgressBar);
+
+impl Steps {
+    pub(crate) fn new() -> Self {
+        let bar = spinner();
+        bar.enable_steady_tick(TURN);
+        Self(bar)
+    }
+
+    /// What goes on from now on.
+    pub(crate) fn now(&self, step: String) {
+        self.0.set_message(step);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait(&self, duration: Duration) {
+        let until = Instant::now() + duration;
+        while let left = until.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            thread::park_timeout(left);
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::process::Usage;
 use crate::tally::Tally;
@@ -19,7 +19,8 @@ pub(crate) struct Snapshot {
     pub(crate) received: u64,
     pub(crate) bytes: u64,
     pub(crate) lost: u64,
-    pub(crate) server: Option<Usage>,
+    /// Each of the server's processes with all it started.
+    pub(crate) server: Vec<Usage>,
     pub(crate) generator: Usage,
 }
 
@@ -80,6 +81,8 @@ pub(crate) struct Cost {
     pub(crate) cpus: f64,
     /// Microseconds of a processor per delivered message; none where nothing was delivered.
     pub(crate) cpu_us_per_message: Option<f64>,
+    /// The same of each process, in the order in which they were named.
+    pub(crate) cpu_us_per_message_each: Vec<f64>,
     pub(crate) rss_bytes: u64,
     pub(crate) peak_rss_bytes: u64,
     /// Resident bytes at the end of the measurement, divided by the connections.
@@ -88,7 +91,7 @@ pub(crate) struct Cost {
 }
 
 /// Quantiles, in microseconds. All zero where nothing was counted.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Quantiles {
     pub(crate) count: u64,
     pub(crate) p50: f64,
@@ -123,11 +126,16 @@ impl Outcome {
         let Measured { before_connect, connected, from, to, sent } = measured;
         let seconds = (to.at - from.at).as_secs_f64();
         let delivered = to.received - from.received;
-        let server = from.server.zip(to.server).map(|(from, to_usage)| {
-            let cpu = to_usage.cpu.saturating_sub(from.cpu).as_secs_f64();
+        let server = (!to.server.is_empty()).then(|| {
+            let each: Vec<f64> = std::iter::zip(&from.server, &to.server)
+                .map(|(from, to)| to.cpu.saturating_sub(from.cpu).as_secs_f64())
+                .collect();
+            let cpu: f64 = each.iter().sum();
+            let (from, to_usage) = (Usage::sum(&from.server), Usage::sum(&to.server));
             Cost {
                 cpus: cpu / seconds,
                 cpu_us_per_message: ratio(cpu * 1e6, delivered),
+                cpu_us_per_message_each: each.iter().filter_map(|cpu| ratio(cpu * 1e6, delivered)).collect(),
                 rss_bytes: to_usage.rss,
                 peak_rss_bytes: to_usage.peak_rss,
                 rss_bytes_per_connection: ratio(to_usage.rss as f64, to.open),

@@ -70,13 +70,13 @@ pub(crate) fn run(
 /// Connects again and again, for as long as told.
 fn handshakes(server: &Server, lasting: Duration, into: &mut Histogram<u64>) -> Result<(), RunError> {
     let until = Instant::now() + lasting;
-    let path = Server::path(&server.receive_path, 0);
+    let endpoint = &server.receive;
     let mut answer = Vec::new();
     while Instant::now() < until {
         let begun = Instant::now();
-        let mut stream = TcpStream::connect(server.address)?;
+        let mut stream = TcpStream::connect(endpoint.address)?;
         stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-        stream.write_all(&wire::request(&server.host, &path))?;
+        stream.write_all(&endpoint.request(0))?;
         answer.clear();
         loop {
             let mut some = [0; 1024];
@@ -217,8 +217,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn usage(&self) -> (Option<Usage>, Usage) {
-        let server = (!self.pids.is_empty()).then(|| process::usage(self.pids));
-        (server, process::own())
+    fn usage(&self) -> (Vec<Usage>, Usage) {
+        (process::usage(self.pids), process::own())
     }
 }

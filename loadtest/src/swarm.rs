@@ -10,8 +10,9 @@ use std::time::Duration;
 use mio::Waker;
 
 use crate::clock::Clock;
-use crate::plan::{Pace, Plan, Server};
+use crate::plan::{Endpoint, Pace, Plan, Server};
 
+use connection::Role;
 pub(crate) use worker::Worker;
 
 mod connection;
@@ -117,6 +118,14 @@ impl Shared {
         self.phase.store(phase as u8, Ordering::Release);
         for index in 0..self.wakers.len() {
             self.wake(index);
+        }
+    }
+
+    /// Where a connection goes.
+    fn endpoint(&self, role: &Role) -> &Endpoint {
+        match role {
+            Role::Publisher(_) => &self.server.publish,
+            Role::Receiver(_) => &self.server.receive,
         }
     }
 

@@ -97,7 +97,9 @@ impl Args {
                 }
             }
         }
-        let note = note(self.rounds)?;
+        let rounds = self.rounds;
+        let note = when_and_where()?;
+        let note = format!("{note}, server and load generator on one core each, median of {rounds}");
         let table = summary.table();
         write!(io::stdout(), "{table}")?;
         fs::write(self.out.join("comparison.md"), format!("{note}\n\n{table}"))?;
@@ -132,7 +134,7 @@ impl Args {
 }
 
 /// When and where this was measured.
-fn note(rounds: usize) -> Result<String, io::Error> {
+pub(crate) fn when_and_where() -> io::Result<String> {
     let date = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let (date, _) = date.split_once('T').unwrap_or((&date, ""));
     let cpuinfo = fs::read_to_string(Path::new("/proc/cpuinfo"))?;
@@ -140,7 +142,5 @@ fn note(rounds: usize) -> Result<String, io::Error> {
     let model = model.trim_start_matches(['\t', ' ', ':']);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let kernel = kernel.split('-').next().unwrap_or_default().trim().to_owned();
-    Ok(format!(
-        "{date}, {model}, Linux {kernel}, server and load generator on one core each, median of {rounds}"
-    ))
+    Ok(format!("{date}, {model}, Linux {kernel}"))
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::Exit;
 use crate::payload::Form;
-use crate::plan::{Pace, Plan, Profile, Server};
+use crate::plan::{Endpoint, Pace, Plan, Profile, Server};
 use crate::progress::Progress;
 use crate::report::Outcome;
 use crate::threshold::Thresholds;
@@ -188,8 +188,8 @@ impl Args {
     fn server(&self) -> Result<Server, Box<dyn Error>> {
         let host = self.url.0.clone();
         let address = host.to_socket_addrs()?.next().ok_or_else(|| format!("{host} has no address"))?;
-        let (publish_path, receive_path) = (self.publish_path.clone(), self.receive_path.clone());
-        Ok(Server { address, host, publish_path, receive_path })
+        let endpoint = |path: &str| Endpoint { address, host: host.clone(), path: path.to_owned() };
+        Ok(Server { publish: endpoint(&self.publish_path), receive: endpoint(&self.receive_path) })
     }
 }
 

@@ -3,7 +3,9 @@
 use std::env;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::plan::Server as Target;
+use crate::plan::{Endpoint, Server as Target};
 
 /// A server that can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum, Serialize)]
@@ -121,12 +123,8 @@ impl Server {
             .map_err(|source| StartError::Spawn { program: format!("taskset for {self}"), source })?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (publish_path, receive_path) = self.paths();
-        let target = Target {
-            address,
-            host: address.to_string(),
-            publish_path: publish_path.to_owned(),
-            receive_path: receive_path.to_owned(),
-        };
+        let endpoint = |path: &str| Endpoint { address, host: address.to_string(), path: path.to_owned() };
+        let target = Target { publish: endpoint(publish_path), receive: endpoint(receive_path) };
         let mut running = Running { child, target };
         let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(address).is_err() {
@@ -172,10 +170,15 @@ impl Server {
 }
 
 /// A program that was built together with this one.
-fn beside_this(name: &str) -> io::Result<PathBuf> {
+pub(crate) fn beside_this(name: &str) -> io::Result<PathBuf> {
     Ok(env::current_exe()?.with_file_name(name))
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// A port that nobody has. None of those that Linux gives to connections: whoever tries one of them before its server is
+/// there may be connected to itself.
+pub(crate) fn free_port() -> io::Result<u16> {
+    const PORTS: Range<u16> = 16_384..32_768;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut draws = iter::repeat_with(|| fastrand::u16(PORTS)).take(PORTS.len());
+    draws.find(is_free).ok_or_else(|| io::ErrorKind::AddrInUse.into())
 }

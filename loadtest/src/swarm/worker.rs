@@ -19,7 +19,7 @@ use super::share::Share;
 use super::{Phase, Report, Reports, Shared, TICK};
 use crate::clock::ns;
 use crate::payload::{Stamp, masked_frame};
-use crate::plan::{Pace, Server};
+use crate::plan::Pace;
 use crate::tally::{Arrival, Place, Tally};
 use crate::wire::{self, Answer, BINARY, CLOSE, Message, PING};
 
@@ -173,7 +173,7 @@ impl Worker {
             let connection = &mut self.connections[id];
             connection.begun_ns = now_ns;
             connection.out.clear();
-            let mut stream = match TcpStream::connect(self.shared.server.address) {
+            let mut stream = match TcpStream::connect(self.shared.endpoint(&connection.role).address) {
                 Ok(stream) => stream,
                 Err(error) => {
                     self.refused(id, error.to_string());
@@ -236,12 +236,7 @@ impl Worker {
                 return;
             };
             connection.stage = Stage::Upgrading(stream, Vec::new());
-            let server = &self.shared.server;
-            let template = match connection.role {
-                Role::Publisher(_) => &server.publish_path,
-                Role::Receiver(_) => &server.receive_path,
-            };
-            connection.out = wire::request(&server.host, &Server::path(template, connection.channel));
+            connection.out = self.shared.endpoint(&connection.role).request(connection.channel);
         }
         if writable
             && !connection.out.is_empty()
