@@ -267,9 +267,10 @@ async fn may_replace(node: &Node, channel: &Channel, key: KeyHash, record: &Leas
 /// Asks a channel's origin who it is. Where nobody publishes that is told at once.
 pub(crate) async fn find(node: &Node, channel: &ChannelName) -> Result<Found, RequestError> {
     let cluster = &node.cluster;
-    let find = to_json(&Request::Find { channel: channel.clone() });
-    let answer =
-        cluster.backbone.request(&cluster.subjects.origin(channel), find.into(), FIND_TIMEOUT).await?;
+    let find = Bytes::from(to_json(&Request::Find { channel: channel.clone() }));
+    let subject = cluster.subjects.origin(channel);
+    let ask = || cluster.backbone.request(&subject, find.clone(), FIND_TIMEOUT);
+    let answer = ask_again(FIND_TIMEOUT, ask).await?;
     understood(&node.metrics, from_json(&answer)).ok_or(RequestError::Timeout)
 }
 
