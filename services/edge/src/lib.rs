@@ -3,7 +3,8 @@
 //! [`Edge::bind`] takes the sockets, [`Edge::run`] serves until the drain is over. The path of a chunk reads top to
 //! bottom: [`listener`] accepts, [`handshake`] turns HTTP into a websocket, [`session`] gives it a role, [`publisher`]
 //! reads ([`inbound`]), [`feed`] keeps ([`gop`]) and hands on ([`fanout`]), [`follower`] is where a receiver stands, and
-//! [`outlet`] writes. Who may publish is [`channel`]'s business, and nothing on the path of a chunk waits for it.
+//! [`outlet`] writes. Who may publish is [`lease`]'s business; to other nodes [`export`] carries what is published here, and
+//! [`upstream`] pulls what is wanted here. Nothing on the path of a chunk waits for any of them.
 
 mod answer;
 mod auth;

@@ -124,6 +124,9 @@ impl Common {
         let cluster = settings.cluster().map_err(Failure::usage)?;
         let config = settings.into_config();
         config.check().map_err(Failure::usage)?;
+        if let Some(cluster) = &cluster {
+            links::check(&config.node_id, cluster)?;
+        }
         if self.check {
             return print(&effective, &unknown);
         }

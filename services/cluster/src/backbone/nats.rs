@@ -93,6 +93,16 @@ impl fmt::Debug for Config {
     }
 }
 
+impl Config {
+    /// Reads the addresses, and does nothing with them.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        parse_urls(&self.urls).map(|_| ())
+    }
+}
+
 /// What is wrong with a [`Config`]. Tells no address, since passwords stand there.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

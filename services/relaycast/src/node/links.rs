@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use relay_cluster::backbone::nats;
-use relay_cluster::backbone::{Backbone, NatsBackbone};
+use relay_cluster::backbone::{NatsBackbone, nats};
 use relay_cluster::registry::{RedisRegistry, redis};
 use relay_edge::Links;
 use relay_proto::NodeId;
@@ -12,30 +11,45 @@ use tracing::warn;
 use super::settings::Cluster;
 use crate::exit::Failure;
 
-/// Reads the addresses and begins to connect; waits for nobody. A node without a cluster has links to itself.
+/// Checks the addresses, and connects to nobody.
+pub(super) fn check(node: &NodeId, cluster: &Cluster) -> Result<(), Failure> {
+    RedisRegistry::new(cluster.registry()).map_err(Failure::usage)?;
+    cluster.backbone(node).check().map_err(Failure::usage)
+}
+
+/// Begins to connect; waits for nobody. A node without a cluster has links to itself.
 pub(super) async fn open(node: &NodeId, cluster: Option<Cluster>) -> Result<Links, Failure> {
     let Some(cluster) = cluster else { return Ok(Links::alone()) };
     if cluster.secret.is_none() {
         warn!("no cluster-secret: who can read the registry can find out keys by trying");
     }
-    let registry = RedisRegistry::new(redis::Config {
-        url: cluster.redis,
-        cluster: cluster.name.clone(),
-        ca_file: cluster.redis_ca_file,
-        timeout: redis::DEFAULT_TIMEOUT,
-    });
-    let backbone = NatsBackbone::start(nats::Config {
-        urls: cluster.nats,
-        credentials_file: cluster.nats_credentials_file,
-        ca_file: cluster.nats_ca_file,
-        name: node.to_string(),
-    });
-    let backbone: Arc<dyn Backbone> = Arc::new(backbone.await.map_err(Failure::usage)?);
+    let registry = RedisRegistry::new(cluster.registry()).map_err(Failure::usage)?;
+    let backbone = NatsBackbone::start(cluster.backbone(node)).await.map_err(Failure::usage)?;
     Ok(Links {
-        registry: Arc::new(registry.map_err(Failure::usage)?),
-        backbone,
+        registry: Arc::new(registry),
+        backbone: Arc::new(backbone),
         cluster: cluster.name,
         secret: cluster.secret.unwrap_or_default().into_bytes().into(),
         shared: true,
     })
+}
+
+impl Cluster {
+    fn registry(&self) -> redis::Config {
+        redis::Config {
+            url: self.redis.clone(),
+            cluster: self.name.clone(),
+            ca_file: self.redis_ca_file.clone(),
+            timeout: redis::DEFAULT_TIMEOUT,
+        }
+    }
+
+    fn backbone(&self, node: &NodeId) -> nats::Config {
+        nats::Config {
+            urls: self.nats.clone(),
+            credentials_file: self.nats_credentials_file.clone(),
+            ca_file: self.nats_ca_file.clone(),
+            name: node.to_string(),
+        }
+    }
 }
