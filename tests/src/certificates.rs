@@ -24,6 +24,26 @@ subjectAltName = DNS:localhost, IP:127.0.0.1
 authorityKeyIdentifier = keyid
 ";
 
+/// What clients speak with a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    #[default]
+    Plain,
+    /// TLS, with a certificate for `localhost` and 127.0.0.1.
+    Tls,
+}
+
+impl Transport {
+    /// Makes in this folder what a server needs for it.
+    pub(crate) async fn certificates(self, folder: &Path) -> Option<Certificates> {
+        match self {
+            Self::Plain => None,
+            Self::Tls => Some(Certificates::make(folder).await),
+        }
+    }
+}
+
 /// An authority and a certificate of it for `localhost` and 127.0.0.1, as PEM files.
 #[derive(Debug)]
 pub struct Certificates {

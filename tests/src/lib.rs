@@ -1,6 +1,7 @@
-//! Real processes, real clients, real media: what the tests of this crate share.
+//! Real processes, real clients, real media: what the tests of this crate share, and of the crates that speak with Redis
+//! and NATS.
 //!
-//! The tests run the binaries of this workspace, so `cargo build -p relaycast -p relaycast-loadtest` comes before them;
+//! The tests of this crate run the binaries of this workspace, so `cargo build -p relaycast -p relaycast-loadtest` comes before them;
 //! `make test` does that. They look for them in the target folder they were built in; for `relaycast`, the variable
 //! `RELAYCAST_BIN` can name another.
 //!

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 pub use self::client::{Client, Message};
 pub use self::cluster::NatsCluster;
 pub use self::regions::NatsRegions;
+use crate::certificates::{Certificates, Transport};
 use crate::http;
 use crate::server::{Launch, Server, local, on_free_ports};
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub max_payload: Option<usize>,
     /// Whom it lets in; everybody where none is given.
     pub login: Option<Login>,
+    /// What clients speak. [`Nats::client`] speaks TCP alone.
+    pub transport: Transport,
     /// More text of its configuration file.
     pub config: String,
 }
@@ -41,6 +44,7 @@ pub struct Nats {
     server: Server,
     ports: Ports,
     login: Option<Login>,
+    certificates: Option<Certificates>,
     _folder: Option<TempDir>,
 }
 
@@ -78,12 +82,17 @@ impl Nats {
         if let Some(Login { user, password }) = &options.login {
             text.push_str(&format!("authorization {{ user: \"{user}\", password: \"{password}\" }}\n"));
         }
-        text.push_str(&options.config);
         let folder = tempfile::tempdir().unwrap();
+        let certificates = options.transport.certificates(folder.path()).await;
+        if let Some(tls) = &certificates {
+            let (certificate, key) = (tls.certificate(), tls.key());
+            text.push_str(&format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n"));
+        }
+        text.push_str(&options.config);
         let file = folder.path().join("nats.conf");
         std::fs::write(&file, text).unwrap();
         let server = Server::start(launch(&file, Vec::new(), ready)).await?;
-        Some(Self { server, ports, login: options.login.clone(), _folder: Some(folder) })
+        Some(Self { server, ports, login: options.login.clone(), certificates, _folder: Some(folder) })
     }
 
     /// Where clients connect.
@@ -91,12 +100,29 @@ impl Nats {
         local(self.ports.client)
     }
 
-    /// `nats://HOST:PORT`, with the login where one is needed.
+    /// `nats://HOST:PORT`, or `tls:`, with the login where one is needed.
     pub fn url(&self) -> String {
         match &self.login {
-            Some(Login { user, password }) => format!("nats://{user}:{password}@{}", self.address()),
-            None => format!("nats://{}", self.address()),
+            Some(Login { user, password }) => self.url_as(user, password),
+            None => format!("{}://{}", self.scheme(), self.address()),
         }
+    }
+
+    /// The URL of a user.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        format!("{}://{user}:{password}@{}", self.scheme(), self.address())
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.certificates.is_some() { "tls" } else { "nats" }
+    }
+
+    /// The certificate that clients have to trust.
+    ///
+    /// # Panics
+    /// When it does not speak TLS.
+    pub fn authority(&self) -> PathBuf {
+        self.certificates.as_ref().expect("it was started with TLS").authority()
     }
 
     /// What the server tells about itself: `/varz`, `/connz`, `/routez`, `/gatewayz` and the like.

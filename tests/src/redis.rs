@@ -14,7 +14,7 @@ pub use self::client::{Client, Reply};
 pub use self::cluster::RedisCluster;
 pub use self::sentinel::RedisSentinel;
 use crate::HANG;
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Transport};
 use crate::server::{Launch, Server, local, on_free_ports};
 
 mod client;
@@ -32,16 +32,6 @@ pub struct Options {
     pub transport: Transport,
     /// More lines of its configuration file.
     pub lines: Vec<String>,
-}
-
-/// What clients speak.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP.
-    #[default]
-    Plain,
-    /// TLS, with a certificate for `localhost` and 127.0.0.1.
-    Tls,
 }
 
 /// Whether it has slots of a cluster.
@@ -86,10 +76,7 @@ impl Redis {
 
     async fn start_as(role: Role, options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let certificates = match options.transport {
-            Transport::Plain => None,
-            Transport::Tls => Some(Certificates::make(folder.path()).await),
-        };
+        let certificates = options.transport.certificates(folder.path()).await;
         let (server, ports) = on_free_ports(async |[plain, tls, bus]| {
             let ports = Ports { plain, tls, bus };
             let text = config(folder.path(), role, &options, ports, certificates.as_ref());
@@ -162,7 +149,7 @@ impl Redis {
     pub async fn client(&self) -> Client {
         let mut client = Client::connect(local(self.ports.plain)).await.unwrap();
         if let Some(password) = &self.options.password {
-            assert_eq!(client.command(&["AUTH", password]).await.unwrap(), Reply::Text("OK".to_owned()));
+            assert_eq!(client.command(&["AUTH", password]).await.unwrap(), Reply::ok());
         }
         client
     }
@@ -176,19 +163,25 @@ impl Redis {
         reply.await.unwrap_or_else(|_| panic!("redis-server hangs: {words:?}")).unwrap()
     }
 
+    /// The same for a command that is answered by `OK`.
+    ///
+    /// # Panics
+    /// When there is another answer, or none.
+    pub async fn ok(&self, words: &[&str]) {
+        assert_eq!(self.command(words).await, Reply::ok(), "{words:?}");
+    }
+
     /// Forgets everything while it runs.
     ///
     /// # Panics
     /// When it refuses.
     pub async fn flush_all(&self) {
-        assert_eq!(self.command(&["FLUSHALL"]).await, Reply::Text("OK".to_owned()));
+        self.ok(&["FLUSHALL"]).await;
     }
 
     /// A field of what `INFO` and the like tell.
     async fn field(&self, words: &[&str], name: &str) -> Option<String> {
-        let reply = self.command(words).await;
-        let fields = reply.text().lines().filter_map(|line| line.split_once(':'));
-        fields.into_iter().find(|field| field.0 == name).map(|field| field.1.to_owned())
+        self.command(words).await.field(name).map(str::to_owned)
     }
 }
 

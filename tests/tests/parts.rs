@@ -5,10 +5,11 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use relay_tests::certificates::Transport;
 use relay_tests::nats::{self, Login, Nats, NatsCluster, NatsRegions};
 use relay_tests::node::Node;
 use relay_tests::process::run;
-use relay_tests::redis::{Client, Redis, RedisCluster, RedisSentinel, Reply, Transport};
+use relay_tests::redis::{Client, Redis, RedisCluster, RedisSentinel, Reply};
 use relay_tests::server::{Launch, Server, local, on_free_ports};
 use relay_tests::wire::{Mode, Wire};
 use relay_tests::{redis, until};
@@ -201,6 +202,7 @@ async fn a_nats_does_as_it_is_told() {
         max_payload: Some(1000),
         login: Some(login.clone()),
         config: "max_connections: 10".to_owned(),
+        ..nats::Options::default()
     };
     let nats = Nats::start_with(options).await;
     assert!(nats.url().starts_with("nats://relay:0123@127.0.0.1:"), "{}", nats.url());

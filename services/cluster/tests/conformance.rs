@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
-#[path = "nats_support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
@@ -10,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use relay_cluster::Backbone;
 use relay_cluster::backbone::{Disconnected, MemoryBackbone, PublishError, RequestError};
-
-use support::{SOON, Server, connect, connect_across, next, next_number, start_cluster, until};
+use relay_tests::nats::{Nats, NatsCluster};
+use support::backbone::{SOON, connect, connect_across, next, next_number, until};
 
 /// Every check, once with each backbone.
 macro_rules! conformance {
@@ -27,7 +26,7 @@ macro_rules! conformance {
         mod nats {
             $(#[tokio::test]
             async fn $check() {
-                let server = super::Server::new().await;
+                let server = super::Nats::start().await;
                 let (one, other) = (super::connect(&server.url()).await, super::connect(&server.url()).await);
                 super::$check(&one, &other).await;
             })*
@@ -36,8 +35,8 @@ macro_rules! conformance {
         mod nats_cluster {
             $(#[tokio::test]
             async fn $check() {
-                let servers = super::start_cluster::<2>().await;
-                let (one, other) = super::connect_across(&servers).await;
+                let cluster = super::NatsCluster::of(2).await;
+                let (one, other) = super::connect_across(&cluster).await;
                 super::$check(&one, &other).await;
             })*
         }

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
-#[path = "nats_support/mod.rs"]
 mod support;
 
 use std::io;
@@ -14,11 +13,10 @@ use futures_util::{FutureExt, StreamExt};
 use relay_cluster::Backbone;
 use relay_cluster::backbone::nats::{Config, ConfigError, OUTGOING_BYTES_MAX, WAITING_MAX};
 use relay_cluster::backbone::{Contact, Disconnected, NatsBackbone, PublishError, RequestError};
+use relay_tests::certificates::Transport;
+use relay_tests::nats::{Login, Nats, NatsCluster, Options};
+use support::backbone::{SOON, config, connect, next, next_number, reach, until};
 use tokio::time::timeout;
-
-use support::{
-    SOON, Server, Settings, config, connect, free_port, next, next_number, reach, start_cluster, until,
-};
 
 /// A dead server is given up after three ping intervals, and a busy machine takes its time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(8);
@@ -29,7 +27,7 @@ fn payload(number: u64) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_messages_come_in_order() {
-    let server = Server::new().await;
+    let server = Nats::start().await;
     let (one, other) = (connect(&server.url()).await, connect(&server.url()).await);
     let mut messages = other.subscribe("t.a").await.unwrap();
     reach(&one, "t.a", &mut messages).await;
@@ -52,7 +50,7 @@ async fn ten_thousand_messages_come_in_order() {
 
 #[tokio::test]
 async fn a_node_that_is_gone_is_missed_at_once() {
-    let server = Server::new().await;
+    let server = Nats::start().await;
     let (one, other) = (connect(&server.url()).await, connect(&server.url()).await);
     let asked = other.subscribe("t.ask").await.unwrap();
     let unanswered = Duration::from_millis(100);
@@ -70,16 +68,15 @@ async fn a_node_that_is_gone_is_missed_at_once() {
 
 #[tokio::test]
 async fn a_node_starts_without_a_server_and_finds_it_when_it_comes() {
-    let port = free_port();
-    let backbone = NatsBackbone::start(config(&format!("nats://127.0.0.1:{port}")))
-        .now_or_never()
-        .expect("nothing is waited for")
-        .unwrap();
+    let mut server = Nats::start_with(Options { max_payload: Some(4096), ..Options::default() }).await;
+    server.kill();
+    let backbone =
+        NatsBackbone::start(config(&server.url())).now_or_never().expect("nothing is waited for").unwrap();
     assert_eq!(*backbone.contact().borrow(), Contact { connected: false, generation: 0 });
     assert_eq!(backbone.message_bytes_max(), 1 << 20);
     assert_eq!(backbone.publish("t.a", None, payload(1)).now_or_never(), Some(Err(Disconnected.into())));
     assert!(backbone.subscribe("t.a").now_or_never().unwrap().is_err());
-    let _server = Settings { port: Some(port), max_payload: Some(4096), ..Settings::default() }.start().await;
+    server.restart().await;
     until(&backbone, |contact| contact.connected && contact.generation == 1).await;
     assert_eq!(backbone.message_bytes_max(), 4096);
     assert_eq!(backbone.publish("t.a", None, vec![0; 4097].into()).await, Err(PublishError::TooLong));
@@ -88,7 +85,7 @@ async fn a_node_starts_without_a_server_and_finds_it_when_it_comes() {
 
 #[tokio::test]
 async fn subscriptions_outlive_a_server_and_nothing_is_kept_for_the_next() {
-    let mut server = Server::new().await;
+    let mut server = Nats::start().await;
     let (one, other) = (connect(&server.url()).await, connect(&server.url()).await);
     let mut messages = other.subscribe("t.a").await.unwrap();
     reach(&one, "t.a", &mut messages).await;
@@ -104,7 +101,7 @@ async fn subscriptions_outlive_a_server_and_nothing_is_kept_for_the_next() {
     let refused = one.request("t.a", payload(200), SOON).now_or_never();
     assert_eq!(refused, Some(Err(Disconnected.into())));
     drop(dropped);
-    server.start_again().await;
+    server.restart().await;
     until(&one, |contact| contact.connected).await;
     let after = until(&other, |contact| contact.connected).await;
     assert!(after.generation > before, "{before} → {after:?}");
@@ -117,7 +114,7 @@ async fn subscriptions_outlive_a_server_and_nothing_is_kept_for_the_next() {
 
 #[tokio::test]
 async fn what_waits_for_an_answer_ends_with_the_connection() {
-    let mut server = Server::new().await;
+    let mut server = Nats::start().await;
     let one = connect(&server.url()).await;
     let _asked = one.subscribe("t.ask").await.unwrap();
     let begun = Instant::now();
@@ -137,14 +134,15 @@ async fn what_waits_for_an_answer_ends_with_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_one_of_three_servers_dies_messages_go_on_through_the_others() {
-    let mut servers = start_cluster::<3>().await;
+    let mut cluster = NatsCluster::start().await;
+    let servers = cluster.servers();
     // One server is told to each: of the others it learns.
     let (one, other) = (connect(&servers[0].url()).await, connect(&servers[1].url()).await);
     let mut messages = other.subscribe("t.a").await.unwrap();
     reach(&one, "t.a", &mut messages).await;
     for killed in [0, 1] {
         let begun = Instant::now();
-        servers[killed].kill();
+        cluster.server_mut(killed).kill();
         reach(&one, "t.a", &mut messages).await;
         assert!(begun.elapsed() < NOTICED_WITHIN, "server {killed}: {:?}", begun.elapsed());
     }
@@ -163,11 +161,12 @@ async fn when_one_of_three_servers_dies_messages_go_on_through_the_others() {
 
 #[tokio::test]
 async fn when_one_of_two_servers_freezes_its_nodes_go_to_the_other() {
-    let servers = start_cluster::<2>().await;
+    let cluster = NatsCluster::of(2).await;
+    let servers = cluster.servers();
     let (one, other) = (connect(&servers[0].url()).await, connect(&servers[1].url()).await);
     let mut messages = other.subscribe("t.a").await.unwrap();
     reach(&one, "t.a", &mut messages).await;
-    servers[0].freeze();
+    servers[0].stop().await;
     let begun = Instant::now();
     // Twice as long, since the frozen one may be asked first.
     until(&one, |contact| contact.connected && contact.generation == 2).await;
@@ -179,16 +178,16 @@ async fn when_one_of_two_servers_freezes_its_nodes_go_to_the_other() {
 
 #[tokio::test]
 async fn a_frozen_server_is_given_up_and_taken_up_again() {
-    let server = Server::new().await;
+    let server = Nats::start().await;
     let one = connect(&server.url()).await;
     let mut messages = one.subscribe("t.a").await.unwrap();
-    server.freeze();
+    server.stop().await;
     let begun = Instant::now();
     until(&one, |contact| !contact.connected).await;
     eprintln!("a frozen server was noticed after {:?}", begun.elapsed());
     assert!(begun.elapsed() < NOTICED_WITHIN, "{:?}", begun.elapsed());
     assert_eq!(one.publish("t.a", None, payload(1)).await, Err(Disconnected.into()));
-    server.thaw();
+    server.resume();
     until(&one, |contact| contact.connected && contact.generation == 2).await;
     one.publish("t.a", None, payload(2)).await.unwrap();
     assert_eq!(next_number(&mut messages).await, 2);
@@ -199,9 +198,9 @@ async fn what_waits_for_a_frozen_server_is_bounded_and_then_refused() {
     const MESSAGE_BYTES: usize = 256 << 10;
     // What the kernel takes for both ends of a connection, with Linux' defaults: 4 and 6 MiB.
     const SOCKET_BYTES: usize = 10 << 20;
-    let server = Server::new().await;
+    let server = Nats::start().await;
     let one = connect(&server.url()).await;
-    server.freeze();
+    server.stop().await;
     let mut taken = 0;
     let refused = loop {
         match timeout(SOON, one.publish("t.a", None, vec![0; MESSAGE_BYTES].into())).await.unwrap() {
@@ -212,7 +211,7 @@ async fn what_waits_for_a_frozen_server_is_bounded_and_then_refused() {
     };
     eprintln!("{taken} bytes were taken");
     assert_eq!(refused, Disconnected.into());
-    server.thaw();
+    server.resume();
     until(&one, |contact| contact.connected && contact.generation == 2).await;
     // All of the room is there again: as much passes as is allowed to wait.
     let mut messages = one.subscribe("t.b").await.unwrap();
@@ -224,7 +223,7 @@ async fn what_waits_for_a_frozen_server_is_bounded_and_then_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_subscriber_loses_messages_and_nobody_else_does() {
-    let server = Server::new().await;
+    let server = Nats::start().await;
     let (one, other) = (connect(&server.url()).await, connect(&server.url()).await);
     let mut slow = other.subscribe("t.a").await.unwrap();
     let mut quick = other.subscribe("t.a").await.unwrap();
@@ -245,23 +244,27 @@ async fn a_slow_subscriber_loses_messages_and_nobody_else_does() {
     assert_eq!(next_number(&mut slow).await, last);
 }
 
+async fn with_user(user: &str, password: &str) -> Nats {
+    let login = Some(Login { user: user.to_owned(), password: password.to_owned() });
+    Nats::start_with(Options { login, ..Options::default() }).await
+}
+
 #[tokio::test]
 async fn a_server_with_users_takes_the_right_one() {
-    let server = Settings { user: Some(("relay", "p@ss:w0rd/")), ..Settings::default() }.start().await;
-    let one = connect(&format!("nats://relay:p%40ss%3Aw0rd%2F@127.0.0.1:{}", server.port)).await;
+    let server = with_user("relay", "p@ss:w0rd/").await;
+    let one = connect(&server.url_as("relay", "p%40ss%3Aw0rd%2F")).await;
     one.publish("t.a", None, payload(1)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_logged_once_and_never_shown() {
-    let server = Settings { user: Some(("relay", "right")), ..Settings::default() }.start().await;
+    let server = with_user("relay", "right").await;
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
     let subscriber = subscriber.with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let url = format!("nats://relay:hunter2@127.0.0.1:{}", server.port);
-    let one = NatsBackbone::start(config(&url)).await.unwrap();
+    let one = NatsBackbone::start(config(&server.url_as("relay", "hunter2"))).await.unwrap();
     let refusals = |log: &Log, from: &str| {
         let text = log.text();
         text.lines().filter(|line| line.contains(from) && line.contains("uthorization violation")).count()
@@ -280,12 +283,12 @@ async fn a_wrong_password_is_logged_once_and_never_shown() {
 
 #[tokio::test]
 async fn a_server_is_believed_only_with_a_certificate_of_the_right_authority() {
-    let server = Settings { tls: true, ..Settings::default() }.start().await;
-    let url = format!("tls://127.0.0.1:{}", server.port);
+    let options = Options { transport: Transport::Tls, ..Options::default() };
+    let (server, other) = (Nats::start_with(options.clone()).await, Nats::start_with(options).await);
+    let url = server.url();
     let trusting = |ca_file| async { NatsBackbone::start(Config { ca_file, ..config(&url) }).await.unwrap() };
-    let other = Settings { tls: true, ..Settings::default() }.start().await;
-    let (system, wrong, right) =
-        (trusting(None).await, trusting(Some(other.ca())).await, trusting(Some(server.ca())).await);
+    let (system, wrong) = (trusting(None).await, trusting(Some(other.authority())).await);
+    let right = trusting(Some(server.authority())).await;
     until(&right, |contact| contact.connected).await;
     let mut messages = right.subscribe("t.a").await.unwrap();
     right.publish("t.a", None, payload(1)).await.unwrap();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use relay_cluster::registry::redis::{Config, DEFAULT_TIMEOUT};
@@ -13,7 +13,13 @@ use relay_cluster::registry::{
 };
 use relay_proto::Epoch;
 use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState};
-use support::{PATIENCE, Server, claim, config, key, peer, registry};
+use relay_tests::certificates::{Certificates, Transport};
+use relay_tests::redis::{Client, Options, Redis, RedisCluster, RedisSentinel, Reply};
+use relay_tests::wire::Wire;
+use support::registry::{claim, config, key, peer, registry};
+
+/// Far more than a server takes to start, or a cluster to agree, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that another process does in its own time.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -25,16 +31,19 @@ const REGISTRY_MD: &str = include_str!("../../../proto/REGISTRY.md");
 
 /// What makes a server take `relaycast` with the password `hunter%2`, and as few rights as `proto/REGISTRY.md` tells, word for
 /// word, and those that it tells for a special case.
-fn login(more: &[&'static str]) -> Vec<&'static str> {
+fn login(more: &[&str]) -> String {
     let rights =
         REGISTRY_MD.lines().find_map(|line| line.strip_prefix("user relaycast on >PASSWORD ")).unwrap();
     assert!(more.iter().all(|right| REGISTRY_MD.contains(right)));
-    let user = ["--user", "relaycast", "on", ">hunter%2"];
-    user.into_iter().chain(rights.split(' ')).chain(more.iter().copied()).collect()
+    format!("relaycast on >hunter%2 {rights} {}", more.join(" "))
 }
 
 /// The same in an address.
 const LOGIN: &str = "relaycast:hunter%252@";
+
+async fn start_for(users: Vec<String>) -> Redis {
+    Redis::start_with(Options { users, ..Options::default() }).await
+}
 
 fn record(node: &str) -> NodeRecord {
     NodeRecord {
@@ -101,102 +110,81 @@ async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, Unavailable>) -> T
 
 #[tokio::test]
 async fn a_server_serves_every_call() {
-    let server = Server::start(&[]);
+    let server = Redis::start().await;
     use_everything(&registry(server.url())).await;
 }
 
 #[tokio::test]
 async fn another_database_is_another_registry() {
-    let server = Server::start(&login(&["+select"]));
-    let [first, second] = ["", "/3"].map(|path| registry(format!("redis://{LOGIN}{}{path}", server.host())));
+    let server = start_for(vec![login(&["+select"])]).await;
+    let [first, second] =
+        ["", "/3"].map(|path| registry(format!("redis://{LOGIN}{}{path}", server.address())));
     granted(&first, &claim("cam", "n1")).await;
     granted(&second, &claim("cam", "n2")).await;
 }
 
 #[tokio::test]
 async fn the_rights_that_are_written_down_suffice_and_no_key_of_others_is_in_reach() {
-    let server = Server::start(&[&login(&[])[..], &["--user", "default", "off"]].concat());
-    let url = format!("redis://{LOGIN}{}", server.host());
+    let server = start_for(vec![login(&[]), "default off".to_owned()]).await;
+    let url = format!("redis://{LOGIN}{}", server.address());
     use_everything(&registry(url.clone())).await;
 
     let other = RedisRegistry::new(Config { cluster: "other".parse().unwrap(), ..config(url) }).unwrap();
     let error = other.nodes().await.unwrap_err();
     assert!(error.to_string().contains("Redis answers"), "{error}");
-    let wrong = registry(format!("redis://relaycast:hunter3@{}", server.host()));
+    let wrong = registry(server.url_as("relaycast", "hunter3"));
     let error = wrong.nodes().await.unwrap_err().to_string();
     assert!(!error.contains("hunter") && error.contains("refuses"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_is_trusted_for_the_ca_that_is_given_and_for_no_other() {
-    let (files, others) = (support::certificates(), support::certificates());
-    let server = Server::start_tls(files.path());
-    let url = format!("rediss://{}", server.host());
-    let with_ca = |ca: Option<&tempfile::TempDir>, url: &str| {
-        let ca_file = ca.map(|files| files.path().join("ca.pem"));
-        RedisRegistry::new(Config { ca_file, ..config(url.to_owned()) }).unwrap()
-    };
-    use_everything(&with_ca(Some(&files), &url)).await;
-    for ca in [Some(&others), None] {
-        let error = with_ca(ca, &url).nodes().await.unwrap_err();
+    let server = Redis::start_with(Options { transport: Transport::Tls, ..Options::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let other = Certificates::make(folder.path()).await.authority();
+    let with_ca = |ca_file, url| RedisRegistry::new(Config { ca_file, ..config(url) }).unwrap();
+    use_everything(&with_ca(Some(server.authority()), server.url())).await;
+    for ca in [Some(other), None] {
+        let error = with_ca(ca, server.url()).nodes().await.unwrap_err();
         assert!(error.to_string().contains("certificate"), "{error}");
     }
-    // By another name than the one in its certificate.
-    let error = with_ca(Some(&files), &url.replace("127.0.0.1", "localhost")).nodes().await.unwrap_err();
+    // At another address than the one in its certificate.
+    let wire = Wire::between(Ipv4Addr::new(127, 0, 0, 2), server.address()).await;
+    let url = format!("rediss://{}", wire.address());
+    let error = with_ca(Some(server.authority()), url).nodes().await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
 #[tokio::test]
 async fn a_cluster_of_three_serves_every_call() {
-    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port"];
-    let servers: Vec<_> = [0, 5462, 10923]
-        .into_iter()
-        .enumerate()
-        .map(|(index, first)| {
-            let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-            let server = Server::start(&[&args[..], &[&bus], &login(&["+cluster|slots", "+ping"])].concat());
-            let last = [5461, 10922, 16383][index];
-            server.say(&["-e", "CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
-            server.say(&["-e", "CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
-            (server, bus)
-        })
-        .collect();
-    for (server, bus) in &servers[1..] {
-        servers[0].0.say(&["-e", "CLUSTER", "MEET", "127.0.0.1", &server.port.to_string(), bus]);
-    }
-    for (server, _) in &servers {
-        server.wait_for_line("Cluster state changed: ok");
-    }
+    let cluster = RedisCluster::start_for(vec![login(&["+cluster|slots", "+ping"])]).await;
+    let [first, second, ..] = cluster.members() else { panic!("there are three") };
     // One of them is enough to find the others, even next to one that is not there.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
-    use_everything(&registry(format!("redis+cluster://{LOGIN}{silent},{}", servers[1].0.host()))).await;
-    let wrong = registry(format!("redis+cluster://relaycast:hunter3@{}", servers[0].0.host()));
+    use_everything(&registry(format!("redis+cluster://{LOGIN}{silent},{}", second.address()))).await;
+    let wrong = registry(format!("redis+cluster://relaycast:hunter3@{}", first.address()));
     let error = wrong.nodes().await.unwrap_err().to_string();
     assert_eq!(error, "the registry is not available: no server lets us in");
 }
 
 #[tokio::test]
 async fn a_master_that_is_killed_is_replaced_by_the_one_that_sentinels_name() {
-    let user = login(&["+role"]);
-    let mut master = Server::start(&[&user[..], &["--repl-diskless-sync-delay", "0"]].concat());
-    let replica =
-        Server::start(&[&user[..], &["--replicaof", "127.0.0.1", &master.port.to_string()]].concat());
-    replica.wait_for_line("Finished with success");
-    let sentinel = Server::start_sentinel(&master);
-    sentinel.wait_for_line("+slave");
+    let asker = "asker on >word -@all +sentinel|get-master-addr-by-name";
+    let mut set = RedisSentinel::start_for(vec![login(&["+role"])], &[asker]).await;
     // The first Sentinel of the URL is one that says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
     let registry = registry(format!(
-        "redis+sentinel://{LOGIN}{silent},{}/main?sentinel-user=asker&sentinel-password=word",
-        sentinel.host()
+        "redis+sentinel://{LOGIN}{silent},{}/{}?sentinel-user=asker&sentinel-password=word",
+        set.address(),
+        RedisSentinel::MASTER
     ));
     let lease = granted(&registry, &claim("cam", "n1")).await;
     // What a replica has not got when its master dies is lost; that is another test.
-    master.say(&["-e", "WAIT", "1", "10000"]);
+    assert_eq!(set.master().command(&["WAIT", "1", "10000"]).await, Reply::Number(1));
     let begun = Instant::now();
-    master.kill();
+    set.kill_master();
     assert_eq!(answered(async || registry.renew(&lease).await).await, Renewed::Kept);
     assert!(begun.elapsed() < Duration::from_secs(15), "took {:?}", begun.elapsed());
     let newer = Claim { replaces: Some(lease.epoch), ..claim("cam", "n2") };
@@ -205,25 +193,25 @@ async fn a_master_that_is_killed_is_replaced_by_the_one_that_sentinels_name() {
 
 #[tokio::test]
 async fn a_server_that_became_a_replica_is_left() {
-    let server = Server::start(&[]);
+    let server = Redis::start().await;
     let registry = registry(server.url());
     let lease = granted(&registry, &claim("cam", "n1")).await;
-    server.say(&["-e", "REPLICAOF", "127.0.0.1", "1"]);
+    server.ok(&["REPLICAOF", "127.0.0.1", "1"]).await;
     let error = registry.renew(&lease).await.unwrap_err();
     assert!(error.to_string().contains("READONLY"), "{error}");
-    server.say(&["-e", "REPLICAOF", "NO", "ONE"]);
+    server.ok(&["REPLICAOF", "NO", "ONE"]).await;
     assert_eq!(answered(async || registry.renew(&lease).await).await, Renewed::Kept);
 }
 
 #[tokio::test]
 async fn a_server_that_starts_again_empty_is_told_of_the_leases() {
-    let mut server = Server::start(&[]);
+    let mut server = Redis::start().await;
     let registry = registry(server.url());
     let lease = granted(&registry, &claim("cam", "n1")).await;
     server.kill();
     let error = registry.renew(&lease).await.unwrap_err();
     assert!(error.to_string().starts_with("the registry is not available"), "{error}");
-    server.restart(&[]);
+    server.restart().await;
     assert_eq!(answered(async || registry.renew(&lease).await).await, Renewed::Kept);
     let Acquired::Taken(record) = registry.acquire(&claim("cam", "n2")).await.unwrap() else {
         panic!("the lease was forgotten")
@@ -234,10 +222,10 @@ async fn a_server_that_starts_again_empty_is_told_of_the_leases() {
 /// The lease is granted, lost with the memory, and granted again to another before the first holder says a word.
 #[tokio::test]
 async fn a_lease_that_was_forgotten_and_granted_anew_is_lost_to_its_first_holder() {
-    let server = Server::start(&[]);
+    let server = Redis::start().await;
     let registry = registry(server.url());
     let first = granted(&registry, &claim("cam", "n1")).await;
-    server.say(&["-e", "FLUSHALL"]);
+    server.flush_all().await;
     let second = granted(&registry, &claim("cam", "n2")).await;
     assert!(second.epoch > first.epoch);
     assert_eq!(registry.renew(&first).await, Ok(Renewed::Lost(second.epoch)));
@@ -247,11 +235,11 @@ async fn a_lease_that_was_forgotten_and_granted_anew_is_lost_to_its_first_holder
 /// What a fail-over to a replica that lags does.
 #[tokio::test]
 async fn a_newer_lease_wins_over_an_older_one_that_came_back() {
-    let server = Server::start(&[]);
+    let server = Redis::start().await;
     let registry = registry(server.url());
     let first = granted(&registry, &claim("cam", "n1")).await;
     let second = granted(&registry, &Claim { replaces: Some(first.epoch), ..claim("cam", "n2") }).await;
-    server.say(&["-e", "FLUSHALL"]);
+    server.flush_all().await;
     assert_eq!(registry.renew(&first).await, Ok(Renewed::Kept));
     assert_eq!(registry.renew(&second).await, Ok(Renewed::Kept));
     assert_eq!(registry.renew(&first).await, Ok(Renewed::Lost(second.epoch)));
@@ -279,36 +267,35 @@ async fn a_server_that_takes_connections_and_says_nothing_is_given_up_in_time() 
 /// It was good, then the server answers nothing any more.
 #[tokio::test]
 async fn a_connection_that_fell_silent_is_replaced() {
-    let server = Server::start(&[]);
+    let server = Redis::start().await;
     let registry = registry(server.url());
     let lease = granted(&registry, &claim("cam", "n1")).await;
     // Takes what comes, and answers nothing to whom it would have to change something for.
-    server.say(&["-e", "CLIENT", "PAUSE", "100000", "WRITE"]);
+    let mut client = server.client().await;
+    assert_eq!(client.command(&["CLIENT", "PAUSE", "100000", "WRITE"]).await.unwrap(), Reply::ok());
     assert_eq!(registry.renew(&lease).await, Err(Unavailable("no answer came in time".to_owned())));
-    let before = connections(&server);
-    server.say(&["-e", "CLIENT", "UNPAUSE"]);
+    let before = connections(&mut client).await;
+    assert_eq!(client.command(&["CLIENT", "UNPAUSE"]).await.unwrap(), Reply::ok());
     assert_eq!(answered(async || registry.renew(&lease).await).await, Renewed::Kept);
-    assert!(connections(&server) > before, "the silent connection was kept");
+    assert!(connections(&mut client).await > before, "the silent connection was kept");
 }
 
-/// Those of the tool that asks are in the number, one each time.
-fn connections(server: &Server) -> u64 {
-    let info = server.say(&["-e", "INFO", "stats"]);
-    let line = info.lines().find_map(|line| line.trim().strip_prefix("total_connections_received:"));
-    let tool = 1;
-    line.unwrap().parse::<u64>().unwrap() - tool
+/// How many connections the server has taken so far.
+async fn connections(client: &mut Client) -> u64 {
+    let stats = client.command(&["INFO", "stats"]).await.unwrap();
+    stats.field("total_connections_received").unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn many_calls_at_once_share_one_connection() {
-    let server = Server::start(&[]);
+    let server = Redis::start().await;
     let registry = registry(server.url());
-    let before = connections(&server);
+    let mut client = server.client().await;
+    let before = connections(&mut client).await;
     let claims: Vec<_> = (0..500).map(|index| claim(&format!("cam-{index}"), "n1")).collect();
     let granted = futures_util::future::join_all(claims.iter().map(|claim| registry.acquire(claim))).await;
     assert!(granted.iter().all(|answer| matches!(answer, Ok(Acquired::Granted(_)))));
-    // The tool's own, and the registry's.
-    assert_eq!(connections(&server) - before, 2);
+    assert_eq!(connections(&mut client).await - before, 1);
 }
 
 #[tokio::test]

@@ -19,8 +19,9 @@ use relay_cluster::registry::{
 };
 use relay_proto::backbone::Peer;
 use relay_proto::registry::{BANS_MAX, Capacity, LeaseRecord, Load, NodeRecord, NodeState};
-use relay_proto::{ChannelName, Epoch, NodeId};
-use support::{Server, key, peer};
+use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
+use relay_tests::redis::{Redis, Reply};
+use support::registry::{claim, key, peer, registry};
 
 /// What a term, a ban or an attendance lasts, if not no time at all.
 const LONG: Duration = Duration::from_secs(60 * 60);
@@ -109,6 +110,10 @@ fn channel_of(index: usize) -> ChannelName {
     CHANNELS[index].parse().unwrap()
 }
 
+fn key_of(index: usize) -> KeyHash {
+    key(KEYS[index])
+}
+
 fn peer_of(index: usize) -> Peer {
     peer(PEERS[index].0, PEERS[index].1)
 }
@@ -131,7 +136,7 @@ fn record(peer: usize, load: u64) -> NodeRecord {
 
 /// Redis, the model, and what they were asked so far.
 struct Pair<'a> {
-    server: &'a mut Server,
+    server: &'a mut Redis,
     redis: &'a RedisRegistry,
     model: Table,
     now_ms: u64,
@@ -140,7 +145,7 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    fn new(server: &'a mut Server, redis: &'a RedisRegistry) -> Self {
+    fn new(server: &'a mut Redis, redis: &'a RedisRegistry) -> Self {
         // Any time will do.
         Self {
             server,
@@ -165,7 +170,7 @@ impl<'a> Pair<'a> {
                 let claim = Claim {
                     channel: channel_of(channel),
                     peer: peer_of(peer),
-                    key: support::key(KEYS[key]),
+                    key: key_of(key),
                     replaces: epoch(replaces),
                     exceeds: epoch(exceeds).unwrap_or_default(),
                     terms,
@@ -194,7 +199,7 @@ impl<'a> Pair<'a> {
                 self.compare(&channel_of(channel), attendance).await;
             }
             Step::Ban { channel, key, ttl } => {
-                let (channel, key) = (channel_of(channel), support::key(KEYS[key]));
+                let (channel, key) = (channel_of(channel), key_of(key));
                 self.redis.ban(&channel, key, ttl).await.unwrap();
                 self.model.ban(&channel, key, ttl, now);
             }
@@ -210,17 +215,18 @@ impl<'a> Pair<'a> {
             Step::Nodes => assert_eq!(self.redis.nodes().await.unwrap(), self.model.nodes(now)),
             Step::Pass(time) => {
                 let ms = u64::try_from(time.as_millis()).unwrap();
-                self.server.say(&["-e", "EVAL", PASS, "0", &ms.to_string()]);
+                let passed = self.server.command(&["EVAL", PASS, "0", &ms.to_string()]).await;
+                assert_eq!(passed, Reply::Nil);
                 self.now_ms += ms;
                 self.model.expire(self.now_ms);
             }
             Step::Flush => {
-                self.server.say(&["-e", "FLUSHALL"]);
+                self.server.flush_all().await;
                 self.model.forget_everything();
             }
-            Step::ForgetScripts => drop(self.server.say(&["-e", "SCRIPT", "FLUSH"])),
+            Step::ForgetScripts => self.server.ok(&["SCRIPT", "FLUSH"]).await,
             Step::Restart => {
-                self.server.restart(&[]);
+                self.server.restart().await;
                 self.model.forget_everything();
                 // The connection is found broken by whoever calls first.
                 while self.redis.nodes().await.is_err() {
@@ -301,8 +307,8 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn redis_and_the_table_agree_whatever_is_asked() {
     let runtime = runtime();
-    let server = std::cell::RefCell::new(Server::start(&[]));
-    let redis = support::registry(server.borrow().url());
+    let server = std::cell::RefCell::new(runtime.block_on(Redis::start()));
+    let redis = registry(server.borrow().url());
     let config = ProptestConfig {
         cases: 96,
         failure_persistence: None,
@@ -315,9 +321,9 @@ fn redis_and_the_table_agree_whatever_is_asked() {
     runner
         .run(&prop::collection::vec(step(), 1..60), |steps| {
             let mut server = server.borrow_mut();
-            server.say(&["-e", "FLUSHALL"]);
             let mut pair = Pair::new(&mut server, &redis);
             runtime.block_on(async {
+                pair.take(Step::Flush).await;
                 for step in steps {
                     pair.take(step).await;
                     taken.fetch_add(1, Ordering::Relaxed);
@@ -336,9 +342,9 @@ fn redis_and_the_table_agree_whatever_is_asked() {
 /// Flushed and restarted more often than at random, and no epoch comes twice or goes back.
 #[test]
 fn epochs_grow_over_every_loss_of_memory() {
-    let mut server = Server::start(&[]);
-    let redis = support::registry(server.url());
     runtime().block_on(async {
+        let mut server = Redis::start().await;
+        let redis = registry(server.url());
         let mut pair = Pair::new(&mut server, &redis);
         let terms = Terms { ttl: LONG, grace: LONG };
         for round in 0..100 {
@@ -365,9 +371,9 @@ fn epochs_grow_over_every_loss_of_memory() {
 /// Takeover after takeover, faster than the clock of milliseconds, and then the memory is lost.
 #[test]
 fn epochs_do_not_run_ahead_of_the_clock() {
-    let mut server = Server::start(&[]);
-    let redis = support::registry(server.url());
     runtime().block_on(async {
+        let mut server = Redis::start().await;
+        let redis = registry(server.url());
         let mut pair = Pair::new(&mut server, &redis);
         let terms = Terms { ttl: LONG, grace: LONG };
         let mut claims = Vec::new();
@@ -376,7 +382,7 @@ fn epochs_do_not_run_ahead_of_the_clock() {
             let claim = Claim {
                 channel: channel_of(0),
                 peer: peer_of(0),
-                key: key(KEYS[0]),
+                key: key_of(0),
                 replaces,
                 exceeds: Epoch::NONE,
                 terms,
@@ -384,22 +390,17 @@ fn epochs_do_not_run_ahead_of_the_clock() {
             pair.acquire(claim.clone()).await;
             claims.push(claim);
         }
-        redis_flush(&mut pair);
+        pair.take(Step::Flush).await;
         pair.acquire(Claim { replaces: None, ..claims.swap_remove(0) }).await;
     });
-}
-
-fn redis_flush(pair: &mut Pair<'_>) {
-    pair.server.say(&["-e", "FLUSHALL"]);
-    pair.model.forget_everything();
 }
 
 /// Of a clock that was set back and a memory that was lost, this is what is left.
 #[tokio::test]
 async fn a_claim_is_granted_more_than_its_node_knows() {
-    let server = Server::start(&[]);
-    let redis = support::registry(server.url());
-    let claim = support::claim("cam-1", "n1");
+    let server = Redis::start().await;
+    let redis = registry(server.url());
+    let claim = claim("cam-1", "n1");
     let Acquired::Granted(by_the_clock) = redis.acquire(&claim).await.unwrap() else { panic!("is not free") };
     let ahead = Epoch::new(by_the_clock.number() + 60_000_000);
     let next = Claim { replaces: Some(by_the_clock), exceeds: ahead, ..claim.clone() };
@@ -411,8 +412,8 @@ async fn a_claim_is_granted_more_than_its_node_knows() {
 
 #[tokio::test]
 async fn a_channel_has_so_many_bans_and_no_more() {
-    let server = Server::start(&[]);
-    let redis = support::registry(server.url());
+    let server = Redis::start().await;
+    let redis = registry(server.url());
     let channel = channel_of(0);
     let mut model = Table::default();
     for index in 0..BANS_MAX + 3 {
@@ -429,10 +430,10 @@ async fn a_channel_has_so_many_bans_and_no_more() {
 /// Times that no clock can be added to are told as long ones.
 #[tokio::test]
 async fn no_length_of_time_is_refused() {
-    let server = Server::start(&[]);
-    let redis = support::registry(server.url());
+    let server = Redis::start().await;
+    let redis = registry(server.url());
     for time in [Duration::ZERO, Duration::MAX] {
-        let claim = Claim { terms: Terms { ttl: time, grace: time }, ..support::claim("cam-1", "n1") };
+        let claim = Claim { terms: Terms { ttl: time, grace: time }, ..claim("cam-1", "n1") };
         let Acquired::Granted(epoch) = redis.acquire(&claim).await.unwrap() else { panic!("is not free") };
         let Claim { channel, peer, key, terms, .. } = claim;
         let lease = Lease { channel: channel.clone(), peer: peer.clone(), epoch, key, terms };
@@ -441,22 +442,22 @@ async fn no_length_of_time_is_refused() {
         redis.release(&lease, Release::Free).await.unwrap();
         redis.attend(&channel, Attendance::Wanted(&peer.node, time)).await.unwrap();
         redis.announce(&record(0, 1), time).await.unwrap();
-        redis.ban(&channel, support::key("bad"), time).await.unwrap();
+        redis.ban(&channel, support::registry::key("bad"), time).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_record_that_is_no_record_is_passed_over_and_makes_room() {
-    let server = Server::start(&[]);
-    let redis = support::registry(server.url());
+    let server = Redis::start().await;
+    let redis = registry(server.url());
     redis.announce(&record(0, 1), LONG).await.unwrap();
     redis.announce(&record(2, 1), LONG).await.unwrap();
     for garbage in ["", "{", "[]", "3", "{\"incarnation\":\"0000000000000001\"}"] {
-        server.say(&["-e", "SET", "relaycast:node:n1", garbage, "EX", "60"]);
+        server.ok(&["SET", "relaycast:node:n1", garbage, "EX", "60"]).await;
         assert_eq!(redis.nodes().await.unwrap(), [record(2, 1)]);
         redis.withdraw(&peer_of(0)).await.unwrap();
-        assert_eq!(server.say(&["-e", "EXISTS", "relaycast:node:n1"]).trim(), "0", "{garbage}");
-        server.say(&["-e", "SET", "relaycast:node:n1", garbage, "EX", "60"]);
+        assert_eq!(server.command(&["EXISTS", "relaycast:node:n1"]).await, Reply::Number(0), "{garbage}");
+        server.ok(&["SET", "relaycast:node:n1", garbage, "EX", "60"]).await;
         assert_eq!(redis.announce(&record(0, 2), LONG).await.unwrap(), None);
     }
     assert_eq!(redis.nodes().await.unwrap(), [record(0, 2), record(2, 1)]);
@@ -465,25 +466,18 @@ async fn a_record_that_is_no_record_is_passed_over_and_makes_room() {
 /// An answer of other types than a script's is an error that tells nothing of it.
 #[tokio::test]
 async fn what_is_not_understood_is_not_told() {
-    let server = Server::start(&[]);
-    let redis = support::registry(server.url());
-    let claim = support::claim("cam-1", "n1");
-    server.say(&[
-        "-e",
-        "HSET",
-        "relaycast:{cam-1}:lease",
-        "node",
-        "hunter2!",
-        "incarnation",
-        "x",
-        "epoch",
-        "1",
-        "key",
-        "k",
-    ]);
+    let server = Redis::start().await;
+    let redis = registry(server.url());
+    let claim = claim("cam-1", "n1");
+    let set = async |fields: &str| {
+        let command = format!("HSET relaycast:{{cam-1}}:lease {fields}");
+        let answer = server.command(&command.split(' ').collect::<Vec<_>>()).await;
+        assert!(matches!(answer, Reply::Number(_)), "{answer:?}");
+    };
+    set("node hunter2! incarnation x epoch 1 key k").await;
     let look: Answer<'_, View> = redis.attend(&claim.channel, Attendance::Look);
     assert!(!look.await.unwrap_err().to_string().contains("hunter2"));
-    server.say(&["-e", "HSET", "relaycast:{cam-1}:lease", "live_until", "1", "held_until", "1"]);
+    set("live_until 1 held_until 1").await;
     let error = redis.attend(&claim.channel, Attendance::Look).await.unwrap_err().to_string();
     assert_eq!(
         error,

@@ -1,4 +1,4 @@
-//! Three NATS servers of one cluster, each with a route to each.
+//! NATS servers of one cluster, each with a route to each.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,11 @@ use super::{Nats, Options, Ports};
 use crate::server::on_free_ports;
 use crate::until;
 
-const SERVERS: usize = 3;
+/// No test needs more.
+const SERVERS_MAX: usize = 3;
+
+/// For clients, for whoever watches, for the other servers.
+const PORTS_EACH: usize = 3;
 
 /// A running cluster. Dropping it kills all.
 #[derive(Debug)]
@@ -17,29 +21,28 @@ pub struct NatsCluster {
 impl NatsCluster {
     /// Starts three servers and waits until each has routes to the others.
     pub async fn start() -> Self {
-        Self::start_with(Options::default()).await
+        Self::of(3).await
     }
 
-    /// The same, each with these options.
+    /// The same with so many servers.
     ///
     /// # Panics
-    /// When they do not start or do not find each other.
-    pub async fn start_with(options: Options) -> Self {
-        let servers = on_free_ports(async |ports: [u16; 3 * SERVERS]| {
-            let (clients, rest) = ports.split_at(SERVERS);
-            let (monitors, routes) = rest.split_at(SERVERS);
-            let urls: Vec<_> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+    /// When they are more than three, do not start or do not find each other.
+    pub async fn of(size: usize) -> Self {
+        let servers = on_free_ports(async |ports: [u16; PORTS_EACH * SERVERS_MAX]| {
+            let ports = &ports.as_chunks::<PORTS_EACH>().0[..size];
+            let urls: Vec<_> =
+                ports.iter().map(|[.., route]| format!("\"nats://127.0.0.1:{route}\"")).collect();
             let mut servers = Vec::new();
             // One after the other: a server tries a route that is not there yet again only after a second, and has it
             // from the other side before.
-            for index in 0..SERVERS {
-                let cluster = format!(
-                    "server_name: n{index}\ncluster {{ name: relay, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
-                    routes[index],
+            for (index, &[client, monitor, route]) in ports.iter().enumerate() {
+                let config = format!(
+                    "server_name: n{index}\ncluster {{ name: relay, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
                     urls.join(", ")
                 );
-                let options = Options { config: options.config.clone() + "\n" + &cluster, ..options.clone() };
-                let ports = Ports { client: clients[index], monitor: monitors[index] };
+                let options = Options { config, ..Options::default() };
+                let ports = Ports { client, monitor };
                 // The port of routes is the last that a server of a cluster takes.
                 servers.push(Nats::on(ports, &options, "Listening for route connections").await?);
             }

@@ -82,5 +82,5 @@ async fn start(region: Region, all: [Region; 2]) -> Option<Nats> {
     let ports = Ports { client: region.client, monitor: region.monitor };
     // The port of routes is the last that is taken.
     let server = Server::start(launch(&file, environment, "Listening for route connections")).await?;
-    Some(Nats { server, ports, login: Some(login), _folder: None })
+    Some(Nats { server, ports, login: Some(login), certificates: None, _folder: None })
 }

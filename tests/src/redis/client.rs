@@ -28,6 +28,11 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// What most commands that change something are answered by.
+    pub fn ok() -> Self {
+        Self::Text("OK".to_owned())
+    }
+
     /// The text.
     ///
     /// # Panics
@@ -37,6 +42,15 @@ impl Reply {
             Self::Text(text) => text,
             other => panic!("a text is expected: {other:?}"),
         }
+    }
+
+    /// A field of what `INFO` and the like tell.
+    ///
+    /// # Panics
+    /// When it is no text.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.text().lines().filter_map(|line| line.split_once(':'));
+        fields.find(|field| field.0 == name).map(|field| field.1)
     }
 
     /// The list.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Options, Redis, Reply, Role};
+use super::{Options, Redis, Role};
 use crate::until;
 
 /// How long a member may say nothing until the others take it for dead.
@@ -19,23 +19,29 @@ pub struct RedisCluster {
 
 impl RedisCluster {
     /// Starts three masters and waits until each of them finds the cluster whole.
+    pub async fn start() -> Self {
+        Self::start_for(Vec::new()).await
+    }
+
+    /// The same where all know these users, too; see [`Options::users`].
     ///
     /// # Panics
-    /// When they do not.
-    pub async fn start() -> Self {
+    /// When they do not find it whole.
+    pub async fn start_for(users: Vec<String>) -> Self {
+        let options = Options { users, ..Options::default() };
         let mut members = Vec::new();
         for index in 0..MASTERS {
-            let member = Redis::start_as(Role::ClusterMember, Options::default()).await;
+            let member = Redis::start_as(Role::ClusterMember, options.clone()).await;
             let slots = index * SLOTS / MASTERS..(index + 1) * SLOTS / MASTERS;
             let (first, last) = (slots.start.to_string(), (slots.end - 1).to_string());
-            ok(&member, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await;
+            member.ok(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await;
             // Two that meet with the same epoch have to settle first who keeps it.
-            ok(&member, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]).await;
+            member.ok(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]).await;
             members.push(member);
         }
         for other in &members[1..] {
             let (port, bus) = (other.ports.plain.to_string(), other.ports.bus.to_string());
-            ok(&members[0], &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+            members[0].ok(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
         }
         let cluster = Self { members };
         cluster.until_whole().await;
@@ -68,8 +74,4 @@ impl RedisCluster {
             .await;
         }
     }
-}
-
-async fn ok(member: &Redis, words: &[&str]) {
-    assert_eq!(member.command(words).await, Reply::Text("OK".to_owned()), "{words:?}");
 }

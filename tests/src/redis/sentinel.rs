@@ -24,13 +24,19 @@ impl RedisSentinel {
     pub const MASTER: &'static str = "relay";
 
     /// Starts all three and waits until the replica could take over.
+    pub async fn start() -> Self {
+        Self::start_for(Vec::new(), &[]).await
+    }
+
+    /// The same where master and replica know these users, too, and the Sentinel those; see [`Options::users`].
     ///
     /// # Panics
     /// When it does not get there.
-    pub async fn start() -> Self {
-        let master = Redis::start().await;
+    pub async fn start_for(users: Vec<String>, sentinel_users: &[&str]) -> Self {
+        let options = Options { users, ..Options::default() };
+        let master = Redis::start_with(options.clone()).await;
         let lines = vec![format!("replicaof 127.0.0.1 {}", master.address().port())];
-        let replica = Redis::start_with(Options { lines, ..Options::default() }).await;
+        let replica = Redis::start_with(Options { lines, ..options }).await;
         // The Sentinel asks the master for its replicas when it meets it, and not for long again.
         until("the replica follows", async || {
             let online = master.field(&["INFO", "replication"], "slave0").await?;
@@ -41,11 +47,12 @@ impl RedisSentinel {
         // It writes to its configuration: the folder is its own.
         let folder = tempfile::tempdir().unwrap();
         let (sentinel, address) = on_free_ports(async |[port]| {
+            let users: String = sentinel_users.iter().map(|user| format!("user {user}\n")).collect();
             let text = format!(
                 "bind 127.0.0.1\nport {port}\ndir {}\nlogfile /dev/stderr\n\
                  sentinel monitor {name} 127.0.0.1 {} 1\n\
                  sentinel down-after-milliseconds {name} 500\n\
-                 sentinel failover-timeout {name} 5000\n",
+                 sentinel failover-timeout {name} 5000\n{users}",
                 folder.path().display(),
                 master.address().port(),
                 name = Self::MASTER,
