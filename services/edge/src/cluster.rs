@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use relay_cluster::registry::{Claim, Lease, Terms};
@@ -11,9 +10,7 @@ use relay_proto::backbone::{Envelope, Kind, Origin, Peer, Subjects, cut, to_json
 use relay_proto::{ChannelName, Epoch, KeyHash, StreamKey};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tracing::{debug, error};
-
-use crate::metrics::Metrics;
+use tracing::error;
 
 /// How a node reaches the others.
 #[derive(Debug, Clone)]
@@ -134,15 +131,3 @@ impl Cluster {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// What was read of a message, if this node understands it; else it is counted.
-pub(crate) fn understood<T, E: std::fmt::Display>(metrics: &Metrics, read: Result<T, E>) -> Option<T> {
-    read.inspect_err(|error| {
-        metrics.messages_not_understood.inc();
-        debug!(%error, "a message that is not understood");
-    })
-    .ok()
-}
-
-/// The shorter of what is configured and what an answer of the registry or of another node may take at all.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

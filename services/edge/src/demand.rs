@@ -8,13 +8,11 @@
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
-
-use crate::channel::Channel;
 
 /// How many want a channel, and whether its upstream runs.
 #[derive(Debug, Default)]
@@ -41,21 +39,21 @@ enum Upstream {
 
 /// One who wants a channel, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Wanted(Arc<Channel>);
+pub(crate) struct Wanted<'a>(&'a Demand);
 
-impl Wanted {
+impl<'a> Wanted<'a> {
     /// Counts somebody in. `start` is called where the channel has no upstream; then it has one.
-    pub(crate) fn new(channel: &Arc<Channel>, start: impl FnOnce(Arc<Channel>)) -> Self {
-        if channel.demand().join() == Upstream::Missing {
-            start(Arc::clone(channel));
+    pub(crate) fn new(demand: &'a Demand, start: impl FnOnce()) -> Self {
+        if demand.join() == Upstream::Missing {
+            start();
         }
-        Self(Arc::clone(channel))
+        Self(demand)
     }
 }
 
-impl Drop for Wanted {
+impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.0.demand().leave();
+        self.0.leave();
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::clock::unix_ms;
-use crate::cluster::ANSWER_TIMEOUT;
 use crate::node::Node;
+use crate::talk::ANSWER_TIMEOUT;
 
 /// What a heartbeat says, and what became of the last one.
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use relay_cluster::backbone::RequestError;
 use relay_cluster::registry::holder::{Holder, Verdict};
 use relay_cluster::registry::{Acquired, Attendance, Lease, Release};
@@ -21,15 +20,14 @@ use relay_proto::backbone::{Challenged, Found, Origin, Peer, Request, from_json,
 use relay_proto::registry::LeaseRecord;
 use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch, KeyHash};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::channel::Channel;
-use crate::cluster::{ANSWER_TIMEOUT, understood};
 use crate::config::PublisherPolicy;
 use crate::metrics::Counted;
 use crate::node::Node;
-use crate::origin::answer;
+use crate::talk::{ANSWER_TIMEOUT, answer, ask, ask_again, tell, understood};
 
 /// How long an origin has to say who it is. One that is not there costs nothing, and one that is stopped no more than this.
 const FIND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,10 +41,6 @@ const RENEWALS_PER_LOOK: u32 = 5;
 
 /// The other nodes are told again who publishes no more often than this.
 const TELL_INTERVAL_MAX: Duration = Duration::from_secs(1);
-
-/// How long a node that is asked for its publisher may say nothing until it is asked again; then twice as long, and so on. A
-/// server notices within milliseconds that a process is gone, and a publisher seldom takes longer to answer a ping.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A lease of this node.
 #[derive(Debug)]
@@ -340,100 +334,8 @@ fn locate(node: &Node, record: &LeaseRecord) -> Located {
     }
 }
 
-/// Asks another node.
-pub(crate) async fn ask(
-    node: &Node,
-    peer: &Peer,
-    request: &Request,
-    within: Duration,
-) -> Result<Bytes, RequestError> {
-    let cluster = &node.cluster;
-    let subject = cluster.subjects.node(&peer.node, peer.incarnation);
-    cluster.backbone.request(&subject, to_json(request).into(), within).await
-}
-
-/// Asks a node that may have died just now. A request that its server took before it noticed is never answered, and one that
-/// comes later is refused at once: so whoever says nothing is asked again, a few times and ever more rarely.
-async fn ask_again<T, A>(within: Duration, mut ask: impl FnMut() -> A) -> Result<T, RequestError>
-where
-    A: Future<Output = Result<T, RequestError>>,
-{
-    let mut asked = FuturesUnordered::new();
-    let mut pause = ASK_AGAIN;
-    let answered = timeout(within, async {
-        loop {
-            asked.push(ask());
-            tokio::select! {
-                biased;
-                Some(answer) = asked.next() => return answer,
-                () = sleep(pause) => pause *= 2,
-            }
-        }
-    });
-    answered.await.unwrap_or(Err(RequestError::Timeout))
-}
-
-/// Says something to another node that needs no answer.
-pub(crate) async fn tell(node: &Node, peer: &Peer, request: &Request) {
-    let cluster = &node.cluster;
-    let subject = cluster.subjects.node(&peer.node, peer.incarnation);
-    // Whoever does not hear it learns it otherwise, only later.
-    let _ = timeout(ANSWER_TIMEOUT, cluster.backbone.publish(&subject, None, to_json(request).into())).await;
-}
-
 async fn tell_replaced(node: &Node, channel: &Channel, peer: &Peer, epoch: Epoch) {
     if *peer != node.cluster.peer {
         tell(node, peer, &Request::Replaced { channel: channel.name().clone(), epoch }).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::pending;
-
-    use super::*;
-
-    const WITHIN: Duration = Duration::from_secs(4);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_died_as_it_was_asked_is_found_out_by_the_next_request() {
-        let (began, asked) = (Instant::now(), Cell::new(0));
-        let ask = || {
-            asked.set(asked.get() + 1);
-            let is_first = asked.get() == 1;
-            async move { if is_first { pending().await } else { Err::<(), _>(RequestError::NoResponders) } }
-        };
-        assert!(matches!(ask_again(WITHIN, ask).await, Err(RequestError::NoResponders)));
-        assert_eq!((began.elapsed(), asked.get()), (ASK_AGAIN, 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_first_answer_counts_whenever_it_comes() {
-        let asked = Cell::new(0);
-        let ask = || {
-            asked.set(asked.get() + 1);
-            let number = asked.get();
-            async move {
-                match number {
-                    1 => sleep(ASK_AGAIN * 5).await,
-                    _ => pending().await,
-                }
-                Ok(number)
-            }
-        };
-        assert!(matches!(ask_again(WITHIN, ask).await, Ok(1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_says_nothing_is_asked_few_times() {
-        let (began, asked) = (Instant::now(), Cell::new(0));
-        let ask = || {
-            asked.set(asked.get() + 1);
-            pending::<Result<(), RequestError>>()
-        };
-        assert!(matches!(ask_again(WITHIN, ask).await, Err(RequestError::Timeout)));
-        assert_eq!(began.elapsed(), WITHIN);
-        assert_eq!(asked.get(), 6);
     }
 }

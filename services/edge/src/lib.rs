@@ -3,13 +3,14 @@
 //! [`Edge::bind`] takes the sockets, [`Edge::run`] serves until the drain is over. The path of a chunk reads top to
 //! bottom: [`listener`] accepts, [`handshake`] turns HTTP into a websocket, [`session`] gives it a role, [`publisher`]
 //! reads ([`inbound`]), [`feed`] keeps ([`gop`]) and hands on ([`fanout`]), [`follower`] is where a receiver stands, and
-//! [`outlet`] writes. Who may publish is [`lease`]'s business; to other nodes [`export`] carries what is published here, and
+//! [`outlet`] writes. Who may publish is [`lease`]'s business; to other nodes [`carry`] takes what is published here, and
 //! [`upstream`] pulls what is wanted here. Nothing on the path of a chunk waits for any of them.
 
 mod answer;
 mod auth;
 mod batch;
 mod budget;
+mod carry;
 mod channel;
 mod channels;
 mod chunk;
@@ -43,6 +44,7 @@ mod receiver;
 mod session;
 mod sessions;
 mod socket;
+mod talk;
 mod upstream;
 mod utf8;
 

@@ -8,19 +8,18 @@ use futures_util::StreamExt;
 use relay_cluster::backbone::{Message, Subscription};
 use relay_proto::backbone::{
     Challenged, Command, Done, Envelope, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
-    PublicationState, Request, from_json, head_body, to_json,
+    PublicationState, Request, from_json, head_body,
 };
 use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch};
-use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::carry::{follow, publish, publish_body};
 use crate::channel::Exported;
-use crate::cluster::{ANSWER_TIMEOUT, understood};
-use crate::export::{publish, publish_body};
 use crate::lease::{Incumbency, own_incumbency};
 use crate::node::Node;
+use crate::talk::{ANSWER_TIMEOUT, answer, understood};
 
 /// Snapshots that are being sent at a time: each may hold all chunks that a channel has cached.
 const SNAPSHOTS_MAX: usize = 64;
@@ -80,9 +79,9 @@ async fn request(node: &Arc<Node>, [snapshots, challenges]: [&Arc<Semaphore>; 2]
         }
         Request::Sync { channel, epoch, by } => {
             let progress = match exported(node, &channel, epoch) {
-                Some(Exported { live, export }) => {
-                    export.ask(node, &channel, &live.feed, by);
-                    export.progress(&live.feed)
+                Some(exported) => {
+                    follow(node, &channel, &exported, by);
+                    exported.export.progress(&exported.live.feed)
                 }
                 None => Progress { end: 0, state: PublicationState::Unknown },
             };
@@ -118,22 +117,15 @@ fn exported(node: &Node, channel: &ChannelName, epoch: Epoch) -> Option<Exported
     node.channels.get(channel)?.exported(epoch)
 }
 
-pub(crate) async fn answer<T: Serialize>(node: &Node, reply: Option<&str>, answer: &T) {
-    if let Some(reply) = reply {
-        let answered = node.cluster.backbone.publish(reply, None, to_json(answer).into());
-        // Whoever gets no answer asks again.
-        let _ = timeout(ANSWER_TIMEOUT, answered).await;
-    }
-}
-
 /// What is cached of a publication, and from now on all of it on the channel's subject.
 async fn snapshot(node: &Arc<Node>, channel: &ChannelName, epoch: Epoch, by: Peer, from: From, reply: &str) {
-    let Some(Exported { live, export }) = exported(node, channel, epoch) else {
+    let Some(exported) = exported(node, channel, epoch) else {
         let _ = publish_body(node, reply, Envelope::new(Kind::Unknown, epoch, 0), &[]).await;
         return;
     };
     // First, so that what comes by itself meets what is in the snapshot.
-    export.ask(node, channel, &live.feed, by);
+    follow(node, channel, &exported, by);
+    let Exported { live, .. } = exported;
     let snapshot = live.feed.snapshot(from);
     let nothing = Bytes::new();
     let (init, preamble) =

@@ -83,13 +83,13 @@ impl Session {
         if node.sessions.is_banned(&target.channel, key) {
             return Close::Banned.into();
         }
-        let _listed = node.sessions.list(id, target.kind, &channel, key, &self.outlet);
+        let _listed = node.sessions.list(id, target.kind, &target.channel, key, &self.outlet);
         if target.kind == Kind::Publish {
             // Boxed: the largest role would set the size of every task, and there are far more receivers.
             return Box::pin(publisher::run(self, &channel, key)).await;
         }
-        let _wanted = Wanted::new(&channel, |channel| {
-            node.cluster.spawn(upstream::run(Arc::clone(&node), channel));
+        let _wanted = Wanted::new(channel.demand(), || {
+            node.cluster.spawn(upstream::run(Arc::clone(&node), Arc::clone(&channel)));
         });
         match target.kind {
             Kind::Probe => probe::run(self, &channel, key).await,

@@ -8,7 +8,6 @@ use relay_proto::websocket::{Close, Kind};
 use relay_proto::{ChannelName, KeyHash, SessionId, api};
 use tokio::time::Instant;
 
-use crate::channel::Channel;
 use crate::outlet::Outlet;
 
 /// Bans that a node remembers by itself; whoever is banned beyond that is found when the registry is looked at.
@@ -24,7 +23,7 @@ pub(crate) struct Sessions {
 #[derive(Debug)]
 struct Open {
     kind: Kind,
-    channel: Arc<Channel>,
+    channel: ChannelName,
     key: KeyHash,
     outlet: Arc<Outlet>,
 }
@@ -48,25 +47,25 @@ impl Sessions {
         &self,
         id: SessionId,
         kind: Kind,
-        channel: &Arc<Channel>,
+        channel: &ChannelName,
         key: KeyHash,
         outlet: &Arc<Outlet>,
     ) -> Listed<'_> {
-        let open = Open { kind, channel: Arc::clone(channel), key, outlet: Arc::clone(outlet) };
+        let open = Open { kind, channel: channel.clone(), key, outlet: Arc::clone(outlet) };
         lock(&self.open).insert(id, open);
         Listed { sessions: self, id }
     }
 
     /// What the API tells, of all channels or of one.
     pub(crate) fn describe(&self, channel: Option<&str>) -> Vec<api::Session> {
-        let is_wanted = |open: &Open| channel.is_none_or(|channel| open.channel.name().as_str() == channel);
+        let is_wanted = |open: &Open| channel.is_none_or(|channel| open.channel.as_str() == channel);
         let open = lock(&self.open);
         let wanted = open.iter().filter(|(_, open)| is_wanted(open));
         let mut sessions: Vec<_> = wanted
             .map(|(id, open)| api::Session {
                 session: *id,
                 kind: open.kind.name().to_owned(),
-                channel: open.channel.name().clone(),
+                channel: open.channel.clone(),
                 sent_bytes: open.outlet.sent_bytes(),
             })
             .collect();
@@ -88,7 +87,7 @@ impl Sessions {
         if !self.note_ban(channel, key, ttl) {
             return 0;
         }
-        let of_key = |open: &&Open| open.key == key && open.channel.name() == channel;
+        let of_key = |open: &&Open| open.key == key && open.channel == *channel;
         let mut outlets: Vec<_> = lock(&self.open)
             .values()
             .filter(of_key)

@@ -35,12 +35,12 @@ use self::order::{Beginning, Order, Step};
 use crate::batch::BATCH_FRAMES_MAX;
 use crate::channel::{Channel, Publication};
 use crate::chunk::Chunk;
-use crate::cluster::{ANSWER_TIMEOUT, understood};
 use crate::export::SYNC_INTERVAL;
 use crate::feed;
-use crate::lease::{ask, find, tell};
+use crate::lease::find;
 use crate::metrics::Counted;
 use crate::node::Node;
+use crate::talk::{ANSWER_TIMEOUT, ask, tell, understood};
 
 /// How long nothing may come of a snapshot that was asked for.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
