@@ -139,8 +139,8 @@ impl Tenure {
         self.lease.epoch
     }
 
-    /// Keeps the lease for as long as it is polled, and is there for whoever looks for the origin. Returns with what the publisher is to be closed
-    /// when somebody has a newer one, or its key is banned.
+    /// Keeps the lease for as long as it is polled, and is there for whoever looks for the origin. Returns with what the
+    /// publisher is to be closed with, when somebody has a newer lease or its key is banned.
     pub(crate) async fn keep(&self) -> Close {
         tokio::select! {
             close = self.renew() => close,
