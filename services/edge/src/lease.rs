@@ -17,7 +17,6 @@ use relay_cluster::backbone::RequestError;
 use relay_cluster::registry::holder::{Holder, Verdict};
 use relay_cluster::registry::{Acquired, Attendance, Lease, Release};
 use relay_proto::backbone::{Challenged, Found, Origin, Peer, Request, from_json, to_json};
-use relay_proto::registry::LeaseRecord;
 use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch, KeyHash};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -80,15 +79,10 @@ impl Tenure {
         let mut replaced = None;
         // The registry may have forgotten it, or have no news of it.
         if let Ok(found) = find(node, channel.name()).await {
-            let record = LeaseRecord {
-                node: found.origin.peer.node.clone(),
-                incarnation: found.origin.peer.incarnation,
-                epoch: found.epoch,
-                key: found.origin.key,
-                live_ms: 1,
-                held_ms: 1,
-            };
-            match may_replace(node, channel, key, &record).await {
+            if found.origin.key != key {
+                return Err(busy());
+            }
+            match may_replace(node, channel, &found.origin.peer, found.epoch).await {
                 Replace::Yes => {
                     claim.replaces = Some(found.epoch);
                     claim.exceeds = claim.exceeds.max(found.epoch);
@@ -121,9 +115,13 @@ impl Tenure {
             if node.config.publisher_policy == PublisherPolicy::TakeoverIfStalled && challenged {
                 return Err(busy());
             }
-            claim.replaces = match may_replace(node, channel, key, &record).await {
+            if record.key != key || !record.is_live() {
+                return Err(busy());
+            }
+            let peer = Peer { node: record.node, incarnation: record.incarnation };
+            claim.replaces = match may_replace(node, channel, &peer, record.epoch).await {
                 Replace::Yes => {
-                    replaced = Some(Peer { node: record.node, incarnation: record.incarnation });
+                    replaced = Some(peer);
                     Some(record.epoch)
                 }
                 Replace::AskAgain => None,
@@ -241,15 +239,12 @@ enum Replace {
     No,
 }
 
-async fn may_replace(node: &Node, channel: &Channel, key: KeyHash, record: &LeaseRecord) -> Replace {
-    if record.key != key || !record.is_live() {
-        return Replace::No;
-    }
+async fn may_replace(node: &Node, channel: &Channel, peer: &Peer, epoch: Epoch) -> Replace {
     let policy = node.config.publisher_policy;
     let incumbency = match policy {
         PublisherPolicy::Takeover => return Replace::Yes,
-        PublisherPolicy::Reject => presence(node, channel, record).await,
-        PublisherPolicy::TakeoverIfStalled => challenge(node, channel, record).await,
+        PublisherPolicy::Reject => presence(node, channel, peer, epoch).await,
+        PublisherPolicy::TakeoverIfStalled => challenge(node, channel, peer, epoch).await,
     };
     match (policy, incumbency) {
         (_, Incumbency::Gone) | (PublisherPolicy::TakeoverIfStalled, Incumbency::Stalled) => Replace::Yes,
@@ -269,13 +264,13 @@ pub(crate) async fn find(node: &Node, channel: &ChannelName) -> Result<Found, Re
 }
 
 /// Whether the publisher of a lease is alive, by asking the node that has it.
-async fn challenge(node: &Node, channel: &Channel, record: &LeaseRecord) -> Incumbency {
-    let challenge = Request::Challenge { channel: channel.name().clone(), epoch: record.epoch };
+async fn challenge(node: &Node, channel: &Channel, peer: &Peer, epoch: Epoch) -> Incumbency {
+    let challenge = Request::Challenge { channel: channel.name().clone(), epoch };
     let within = node.config.challenge_timeout + ANSWER_TIMEOUT;
-    match locate(node, record) {
-        Located::Here => own_incumbency(node, channel, record.epoch).await,
+    match locate(node, peer) {
+        Located::Here => own_incumbency(node, channel, epoch).await,
         Located::Past => Incumbency::Gone,
-        Located::Elsewhere(peer) => match ask_again(within, || ask(node, &peer, &challenge, within)).await {
+        Located::Elsewhere => match ask_again(within, || ask(node, peer, &challenge, within)).await {
             Ok(answer) => match from_json::<Challenged>(&answer) {
                 Ok(Challenged { lives: true }) | Err(_) => Incumbency::Lives,
                 Ok(Challenged { lives: false }) => Incumbency::Stalled,
@@ -288,14 +283,14 @@ async fn challenge(node: &Node, channel: &Channel, record: &LeaseRecord) -> Incu
 }
 
 /// Whether the node that has a lease is there at all.
-async fn presence(node: &Node, channel: &Channel, record: &LeaseRecord) -> Incumbency {
-    match locate(node, record) {
+async fn presence(node: &Node, channel: &Channel, peer: &Peer, epoch: Epoch) -> Incumbency {
+    match locate(node, peer) {
         Located::Here => match channel.present() {
-            Some(present) if present.epoch == record.epoch => Incumbency::Lives,
+            Some(present) if present.epoch == epoch => Incumbency::Lives,
             _ => Incumbency::Gone,
         },
         Located::Past => Incumbency::Gone,
-        Located::Elsewhere(_) => match challenge(node, channel, record).await {
+        Located::Elsewhere => match challenge(node, channel, peer, epoch).await {
             Incumbency::Gone => Incumbency::Gone,
             _ => Incumbency::Lives,
         },
@@ -320,14 +315,14 @@ enum Located {
     Here,
     /// On this node before it was started again.
     Past,
-    Elsewhere(Peer),
+    Elsewhere,
 }
 
-fn locate(node: &Node, record: &LeaseRecord) -> Located {
+fn locate(node: &Node, peer: &Peer) -> Located {
     let own = &node.cluster.peer;
-    if record.node != own.node {
-        Located::Elsewhere(Peer { node: record.node.clone(), incarnation: record.incarnation })
-    } else if record.incarnation == own.incarnation {
+    if peer.node != own.node {
+        Located::Elsewhere
+    } else if peer.incarnation == own.incarnation {
         Located::Here
     } else {
         Located::Past
