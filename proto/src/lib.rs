@@ -5,10 +5,12 @@
 
 pub mod api;
 pub mod backbone;
+pub mod event;
 pub mod ids;
 pub mod key_hash;
 pub mod notice;
 pub mod registry;
+pub mod report;
 pub mod websocket;
 
 pub use ids::{ChannelName, Epoch, Incarnation, NodeId, SessionId, StreamKey};

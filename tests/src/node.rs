@@ -147,7 +147,7 @@ impl Node {
     /// When the answer is not what the contract says.
     pub async fn sessions(&self, channel: &str) -> Vec<api::Session> {
         let body = get(self.listen, &format!("/v1/sessions?channel={channel}")).await;
-        let api::Sessions { sessions } = serde_json::from_str(&body).unwrap();
+        let api::Sessions { sessions, .. } = serde_json::from_str(&body).unwrap();
         sessions
     }
 

@@ -45,6 +45,21 @@ impl Subjects {
     pub fn all(&self) -> String {
         format!("{}.all", self.cluster)
     }
+
+    /// What nodes tell stream-managers.
+    pub fn reports(&self) -> String {
+        format!("{}.reports", self.cluster)
+    }
+
+    /// Where stream-managers have sent clients, for each other.
+    pub fn picks(&self) -> String {
+        format!("{}.picks", self.cluster)
+    }
+
+    /// An empty message whenever the journal has new events.
+    pub fn events(&self) -> String {
+        format!("{}.events", self.cluster)
+    }
 }
 
 /// A run of a node, as the others address it.
@@ -118,6 +133,21 @@ pub enum Request {
         /// The epoch of the newer one.
         epoch: Epoch,
     },
+    /// Which sessions have you? Answered by [`crate::api::Sessions`], by number, as many as fit.
+    Sessions {
+        /// Of this channel only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelName>,
+        /// With greater numbers than this only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<SessionId>,
+        /// At most so many.
+        max: u32,
+    },
+    /// Leave service, but stay: as on SIGTERM, only that the process goes on. Answered by [`Stated`].
+    Drain,
+    /// Come back into service. Answered by [`Stated`].
+    Undrain,
 }
 
 /// Where a snapshot starts.
@@ -223,6 +253,13 @@ pub struct Done {
     pub node: NodeId,
     /// Sessions that it ended.
     pub sessions: u64,
+}
+
+/// Answer to [`Request::Drain`] and [`Request::Undrain`]: how the node is from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    /// Draining where its process is leaving, whatever was asked.
+    pub state: crate::registry::NodeState,
 }
 
 /// Answer to [`Request::Find`].

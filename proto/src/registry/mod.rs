@@ -98,6 +98,9 @@ pub struct NodeRecord {
     pub zone: Option<String>,
     /// Whether it takes new sessions.
     pub state: NodeState,
+    /// What clients may be sent here for.
+    #[serde(default = "both_roles")]
+    pub roles: Vec<Role>,
     /// What it can carry.
     pub capacity: Capacity,
     /// What it carries.
@@ -111,6 +114,7 @@ pub struct NodeRecord {
 /// Whether a node takes new sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum NodeState {
     /// It does.
     InService,
@@ -118,17 +122,39 @@ pub enum NodeState {
     Draining,
 }
 
+/// What a client comes for, as far as choosing a node is concerned: a probe is a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Role {
+    /// To send a stream.
+    Publish,
+    /// To get one.
+    Receive,
+}
+
+/// A record that does not tell its roles is of a node that takes both.
+fn both_roles() -> Vec<Role> {
+    vec![Role::Publish, Role::Receive]
+}
+
 /// What a node can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Capacity {
     /// Open sessions.
     pub sessions: u64,
     /// Processors that it may use.
     pub processors: u32,
+    /// Bits per second to receivers, where somebody said how much its network takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<u64>,
 }
 
 /// What a node carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Load {
     /// Open sessions of all kinds.
     pub sessions: u64,
@@ -140,6 +166,13 @@ pub struct Load {
     pub upstreams: u64,
     /// Bits per second to receivers, over the last heartbeat interval.
     pub egress: u64,
+    /// Sessions that have begun since the start of this run, whether they are still open or not: whoever sent somebody here
+    /// sees by it that they came.
+    pub accepted: u64,
+    /// Thousandths of its processors' time that the process used over the last heartbeat interval.
+    pub cpu_permille: u32,
+    /// Thousandths of the memory that it may use which the process has resident.
+    pub memory_permille: u32,
 }
 
 /// A channel's lease as the registry tells it.
@@ -190,8 +223,18 @@ mod tests {
             region: Some("eu".to_owned()),
             zone: None,
             state: NodeState::InService,
-            capacity: Capacity { sessions: 100, processors: 2 },
-            load: Load { sessions: 3, publications: 1, receivers: 2, upstreams: 0, egress: 8 },
+            roles: both_roles(),
+            capacity: Capacity { sessions: 100, processors: 2, egress: Some(1000) },
+            load: Load {
+                sessions: 3,
+                publications: 1,
+                receivers: 2,
+                upstreams: 0,
+                egress: 8,
+                accepted: 9,
+                cpu_permille: 10,
+                memory_permille: 11,
+            },
             version: "0.1.0".to_owned(),
             started_ms: 5,
         };
@@ -199,8 +242,9 @@ mod tests {
         assert_eq!(
             json,
             "{\"node\":\"n1\",\"incarnation\":\"00000000000000ab\",\"url\":\"ws://10.0.0.1:8080\",\"region\":\"eu\",\
-             \"state\":\"in_service\",\"capacity\":{\"sessions\":100,\"processors\":2},\"load\":{\"sessions\":3,\
-             \"publications\":1,\"receivers\":2,\"upstreams\":0,\"egress\":8},\"version\":\"0.1.0\",\"started_ms\":5}"
+             \"state\":\"in_service\",\"roles\":[\"publish\",\"receive\"],\"capacity\":{\"sessions\":100,\"processors\":2,\
+             \"egress\":1000},\"load\":{\"sessions\":3,\"publications\":1,\"receivers\":2,\"upstreams\":0,\"egress\":8,\
+             \"accepted\":9,\"cpu_permille\":10,\"memory_permille\":11},\"version\":\"0.1.0\",\"started_ms\":5}"
         );
         assert_eq!(serde_json::from_str::<NodeRecord>(&json).unwrap(), record);
     }

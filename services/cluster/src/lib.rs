@@ -5,8 +5,12 @@
 //! them is the node's business; nothing here carries media out of its own accord.
 
 pub mod backbone;
+pub mod journal;
+pub mod links;
 pub mod registry;
 pub mod tls;
 
 pub use backbone::Backbone;
+pub use journal::Journal;
+pub use links::Links;
 pub use registry::Registry;

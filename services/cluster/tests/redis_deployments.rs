@@ -12,7 +12,7 @@ use relay_cluster::registry::{
     Acquired, Attendance, Claim, Lease, RedisRegistry, Registry, Release, Renewed, Unavailable,
 };
 use relay_proto::Epoch;
-use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState};
+use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState, Role};
 use relay_tests::certificates::{Certificates, Transport};
 use relay_tests::redis::{Client, Options, Redis, RedisCluster, RedisSentinel, Reply};
 use relay_tests::wire::Wire;
@@ -53,7 +53,8 @@ fn record(node: &str) -> NodeRecord {
         region: None,
         zone: None,
         state: NodeState::InService,
-        capacity: Capacity { sessions: 100, processors: 2 },
+        roles: vec![Role::Publish, Role::Receive],
+        capacity: Capacity { sessions: 100, processors: 2, egress: None },
         load: Load::default(),
         version: "0.1.0".to_owned(),
         started_ms: 5,

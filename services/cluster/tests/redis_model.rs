@@ -18,7 +18,7 @@ use relay_cluster::registry::{
     Acquired, Answer, Attendance, Claim, Lease, RedisRegistry, Registry, Release, Terms, View,
 };
 use relay_proto::backbone::Peer;
-use relay_proto::registry::{BANS_MAX, Capacity, LeaseRecord, Load, NodeRecord, NodeState};
+use relay_proto::registry::{BANS_MAX, Capacity, LeaseRecord, Load, NodeRecord, NodeState, Role};
 use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
 use relay_tests::redis::{Redis, Reply};
 use support::registry::{claim, key, peer, registry};
@@ -127,7 +127,8 @@ fn record(peer: usize, load: u64) -> NodeRecord {
         region: None,
         zone: Some("a \"quoted\" zone".to_owned()),
         state: NodeState::InService,
-        capacity: Capacity { sessions: 100, processors: 2 },
+        roles: vec![Role::Publish, Role::Receive],
+        capacity: Capacity { sessions: 100, processors: 2, egress: None },
         load: Load { egress: load, ..Load::default() },
         version: "0.1.0".to_owned(),
         started_ms: 5,

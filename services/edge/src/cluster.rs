@@ -5,40 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use relay_cluster::registry::{Claim, Lease, Terms};
-use relay_cluster::{Backbone, Registry};
+use relay_cluster::{Backbone, Links, Registry};
 use relay_proto::backbone::{Envelope, Kind, Origin, Peer, Subjects, cut, to_json};
 use relay_proto::{ChannelName, Epoch, KeyHash, StreamKey};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::error;
-
-/// How a node reaches the others.
-#[derive(Debug, Clone)]
-pub struct Links {
-    /// Who publishes what.
-    pub registry: Arc<dyn Registry>,
-    /// What carries messages.
-    pub backbone: Arc<dyn Backbone>,
-    /// The name of the cluster: the first part of keys and subjects.
-    pub cluster: relay_proto::NodeId,
-    /// What keys are hashed with; all nodes have the same.
-    pub secret: Arc<[u8]>,
-    /// Whether there are others at all: if so, a node is not ready without its links.
-    pub shared: bool,
-}
-
-impl Links {
-    /// Of a node that is alone.
-    pub fn alone() -> Self {
-        Self {
-            registry: Arc::new(relay_cluster::registry::MemoryRegistry::new()),
-            backbone: Arc::new(relay_cluster::backbone::MemoryBackbone::new()),
-            cluster: relay_proto::registry::DEFAULT_CLUSTER.parse().expect("the default follows the grammar"),
-            secret: Arc::from([]),
-            shared: false,
-        }
-    }
-}
 
 /// This node among the others.
 #[derive(Debug)]

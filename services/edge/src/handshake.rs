@@ -125,7 +125,7 @@ fn sessions(node: &Node, query: Option<&str>) -> Vec<u8> {
     let channel =
         query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("channel="));
     let sessions = node.sessions.describe(channel);
-    serde_json::to_vec(&api::Sessions { sessions }).unwrap_or_default()
+    serde_json::to_vec(&api::Sessions { sessions, more: false }).unwrap_or_default()
 }
 
 /// Paths that are no stream's, whatever their segments, unless they are whole and valid targets: `v1` and `page` are

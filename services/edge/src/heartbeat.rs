@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_lifecycle::readiness::{Latch, Readiness};
-use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState};
+use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState, Role};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
@@ -144,7 +144,9 @@ impl Heartbeat {
             region: node.config.region.clone(),
             zone: node.config.zone.clone(),
             state: if node.is_leaving() { NodeState::Draining } else { NodeState::InService },
+            roles: vec![Role::Publish, Role::Receive],
             capacity: Capacity {
+                egress: None,
                 sessions: node.config.sessions_max as u64,
                 processors: std::thread::available_parallelism()
                     .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
@@ -155,6 +157,7 @@ impl Heartbeat {
                 receivers: receivers as u64,
                 upstreams: count(metrics.upstreams.get()),
                 egress: u64::try_from(egress).unwrap_or(u64::MAX),
+                ..Load::default()
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started_ms,

@@ -53,6 +53,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_cluster::Links;
 use relay_cluster::registry::Terms;
 use relay_lifecycle::backoff::entropy;
 use relay_lifecycle::drain::{Drain, Phase};
@@ -63,7 +64,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tracing::{info, warn};
 
 pub use auth::ReceivePolicy;
-pub use cluster::Links;
 pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy};
 
 use crate::budget::CacheBudget;

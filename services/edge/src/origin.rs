@@ -104,6 +104,7 @@ async fn request(node: &Arc<Node>, [snapshots, challenges]: [&Arc<Semaphore>; 2]
                 drop(permit);
             });
         }
+        Request::Sessions { .. } | Request::Drain | Request::Undrain => {}
         Request::Replaced { channel, epoch } => {
             let present = node.channels.get(&channel).and_then(|channel| channel.present());
             if let Some(present) = present.filter(|present| present.epoch < epoch) {

@@ -8,6 +8,7 @@ use relay_proto::websocket::{Close, Kind};
 use relay_proto::{ChannelName, KeyHash, SessionId, api};
 use tokio::time::Instant;
 
+use crate::clock::{rfc3339, unix_ms};
 use crate::outlet::Outlet;
 
 /// Bans that a node remembers by itself; whoever is banned beyond that is found when the registry is looked at.
@@ -26,6 +27,7 @@ struct Open {
     channel: ChannelName,
     key: KeyHash,
     outlet: Arc<Outlet>,
+    started_ms: u64,
 }
 
 /// A session's place among the others, for as long as it lives.
@@ -51,7 +53,8 @@ impl Sessions {
         key: KeyHash,
         outlet: &Arc<Outlet>,
     ) -> Listed<'_> {
-        let open = Open { kind, channel: channel.clone(), key, outlet: Arc::clone(outlet) };
+        let open =
+            Open { kind, channel: channel.clone(), key, outlet: Arc::clone(outlet), started_ms: unix_ms() };
         lock(&self.open).insert(id, open);
         Listed { sessions: self, id }
     }
@@ -67,6 +70,7 @@ impl Sessions {
                 kind: open.kind.name().to_owned(),
                 channel: open.channel.clone(),
                 sent_bytes: open.outlet.sent_bytes(),
+                started_at: rfc3339(open.started_ms),
             })
             .collect();
         drop(open);

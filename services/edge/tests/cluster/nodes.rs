@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_cluster::Links;
 use relay_cluster::backbone::MemoryBackbone;
 use relay_cluster::registry::MemoryRegistry;
-use relay_edge::{Config, Links};
+use relay_edge::Config;
 
 use crate::support::Node;
 

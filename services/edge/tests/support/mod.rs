@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use relay_edge::{Config, Edge, Links};
+use relay_cluster::Links;
+use relay_edge::{Config, Edge};
 use relay_lifecycle::drain::{self, Trigger};
 use relay_lifecycle::readiness::Readiness;
 use relay_proto::api;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use relay_cluster::Links;
 use relay_cluster::backbone::{NatsBackbone, nats};
 use relay_cluster::registry::{RedisRegistry, redis};
-use relay_edge::Links;
 use relay_proto::NodeId;
 use tracing::warn;
 

@@ -1,5 +1,7 @@
 //! What a node tells over HTTP. Normative text: `proto/API.md`.
 
+pub mod manager;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ChannelName, Epoch, NodeId, SessionId};
@@ -40,24 +42,33 @@ pub struct Channel {
 pub struct Sessions {
     /// The node's sessions by number.
     pub sessions: Vec<Session>,
+    /// Whether there are more, with greater numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {
     /// Its number, for whoever wants to end it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub session: SessionId,
     /// `publish`, `receive`, `receive-clear-cache` or `probe`.
     pub kind: String,
     /// Its channel.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub channel: ChannelName,
     /// Bytes that the client took, framing included.
     pub sent_bytes: u64,
+    /// When it began (RFC 3339, UTC).
+    pub started_at: String,
 }
 
 /// What a channel's publication does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ChannelState {
     /// Nobody publishes, somebody waits.
     Waiting,
@@ -71,6 +82,7 @@ pub enum ChannelState {
 
 /// One elementary stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Track {
     /// `video`, `audio` or `data`.
     pub kind: String,

@@ -1,0 +1,78 @@
+//! What happened in the cluster, in an order that everybody agrees on.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ Of each channel every publication starts once and ends once, in the order of epochs; the first │
+//! │ receiver and the last take turns. Whoever reads on from an event misses none, or is told so.    │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Nodes and stream-managers say what they know to be so ([`Fact`]); the journal makes an [`Event`] of what is news, in one
+//! step for all. So it does no harm to say a thing twice, and who cannot reach the journal says everything again later.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use relay_proto::Incarnation;
+use relay_proto::backbone::Peer;
+use relay_proto::event::{Event, EventId, Fact};
+
+use crate::registry::Answer;
+
+/// The record that all share. Every call is one step for all of them.
+pub trait Journal: fmt::Debug + Send + Sync {
+    /// Makes events of what is new in these facts, in their order. Tells the last of them, if there was one.
+    fn record<'a>(&'a self, facts: &'a [Fact]) -> Answer<'a, Option<EventId>>;
+
+    /// What happened after this event, the oldest first, at most so many.
+    fn read(&self, after: EventId, max: usize) -> Answer<'_, Reading>;
+
+    /// The newest event; [`EventId::FIRST`] while there is none.
+    fn newest(&self) -> Answer<'_, EventId>;
+
+    /// The run of a node is over: its publications are lost, and nobody watches there any more.
+    fn bury<'a>(&'a self, peer: &'a Peer) -> Answer<'a, ()>;
+
+    /// What nobody has said again for [`ASSERTED_FOR`] is not so any more.
+    fn expire(&self) -> Answer<'_, ()>;
+
+    /// Asks for a duty that one alone has at a time, or keeps it for another `ttl`. Tells whether it is the holder's.
+    fn hold<'a>(&'a self, duty: &'a str, holder: Incarnation, ttl: Duration) -> Answer<'a, bool>;
+
+    /// Gives a duty back.
+    fn release<'a>(&'a self, duty: &'a str, holder: Incarnation) -> Answer<'a, ()>;
+
+    /// How far a webhook endpoint is.
+    fn delivered<'a>(&'a self, endpoint: &'a str) -> Answer<'a, Delivered>;
+
+    /// Notes that an event of this subject was delivered, and all of that subject before it.
+    fn note_delivered<'a>(&'a self, endpoint: &'a str, subject: &'a str, id: EventId) -> Answer<'a, ()>;
+
+    /// Notes that everything up to this event was delivered, and forgets what [`Journal::note_delivered`] told of it.
+    fn advance_delivered<'a>(&'a self, endpoint: &'a str, through: EventId) -> Answer<'a, ()>;
+}
+
+/// How long a fact counts that nobody says again. Nodes repeat what is so three times as often.
+pub const ASSERTED_FOR: Duration = Duration::from_secs(60);
+
+/// Events that are kept; older ones are forgotten.
+pub const EVENTS_MAX: usize = 100_000;
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// The oldest first.
+    pub events: Vec<Event>,
+    /// Whether events between the one that was named and these have been forgotten.
+    pub gap: bool,
+}
+
+/// How far a webhook endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delivered {
+    /// Everything up to this event.
+    pub through: EventId,
+    /// Of these subjects everything up to these later ones.
+    pub beyond: BTreeMap<String, EventId>,
+}
