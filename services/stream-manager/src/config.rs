@@ -123,3 +123,87 @@ impl Default for Config {
         }
     }
 }
+
+/// A setting that contradicts another, or can never work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} {problem}")]
+pub struct ConfigError {
+    setting: &'static str,
+    problem: &'static str,
+}
+
+impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first setting that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let is_url = |url: &String| {
+            let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            authority.is_some_and(|authority| {
+                !authority.is_empty()
+                    && authority.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@\"".contains(&byte))
+            })
+        };
+        let rules = [
+            (
+                self.public_url.as_ref().is_none_or(is_url),
+                "public-url",
+                "must be http://HOST[:PORT] or https://HOST[:PORT]",
+            ),
+            (!self.registry_interval.is_zero(), "registry-interval", "must not be 0"),
+            (
+                self.utilization_target > 0.0 && self.utilization_target <= 1.0,
+                "utilization-target",
+                "must be from 1 to 100",
+            ),
+            (self.connections_max > 0, "connections-max", "must not be 0"),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, setting, problem)) => Err(ConfigError { setting, problem }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_hold_together() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_public_url_is_an_origin() {
+        let check = |url: &str| Config { public_url: Some(url.to_owned()), ..Config::default() }.check();
+        for good in ["http://a", "https://a.example:8443", "http://[::1]:80"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "ws://a",
+            "http://",
+            "https://a/",
+            "https://a/b",
+            "https://u:p@a",
+            "http://a b",
+            "http://a?x",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_tells_nothing_of_itself() {
+        let text = "0123456789abcdef";
+        let token: Token = text.parse().unwrap();
+        assert_eq!(format!("{token:?}"), "***");
+        assert!(token.is(text) && !token.is("0123456789abcdeg") && !token.is(""));
+        assert_eq!("0123456789abcde".parse::<Token>().unwrap_err(), TokenError::Short);
+        let error = "0123456789 abcdef".parse::<Token>().unwrap_err();
+        assert!(!error.to_string().contains("012345"));
+    }
+}
