@@ -4,5 +4,6 @@
 
 mod commands;
 mod events;
+mod openapi;
 mod secrets;
 mod truth;
