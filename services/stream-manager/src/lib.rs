@@ -3,6 +3,7 @@
 //! [`view`] is what is known of the cluster, [`placement`] chooses from it; both are pure. Everything else brings facts to the
 //! one and answers from the other.
 
+pub mod capacity;
 pub mod config;
 pub mod placement;
 pub mod view;
