@@ -6,5 +6,6 @@
 pub mod config;
 pub mod placement;
 pub mod view;
+pub mod webhooks;
 
 pub use config::Config;

@@ -31,7 +31,8 @@ impl Filter {
     pub(super) fn takes(&self, event: &Event) -> bool {
         let channel = event.channel.as_ref();
         self.events.iter().any(|pattern| pattern.matches(event.kind.name()))
-            && channel.is_none_or(|channel| self.channels.iter().any(|pattern| pattern.matches(channel.as_str())))
+            && channel
+                .is_none_or(|channel| self.channels.iter().any(|pattern| pattern.matches(channel.as_str())))
     }
 }
 
@@ -100,7 +101,10 @@ mod tests {
     fn channels_are_chosen_by_their_names_and_nodes_by_the_type_alone() {
         let mut filter = Filter::new();
         assert!(filter.takes(&event(EventKind::NodeLost, None)));
-        filter.of_events(vec![Pattern::of_events("channel.*").unwrap(), Pattern::of_events("node.lost").unwrap()]);
+        filter.of_events(vec![
+            Pattern::of_events("channel.*").unwrap(),
+            Pattern::of_events("node.lost").unwrap(),
+        ]);
         filter.of_channels(vec![Pattern::of_channels("cam-*").unwrap()]);
         assert!(filter.takes(&event(EventKind::ChannelStarted, Some("cam-1"))));
         assert!(!filter.takes(&event(EventKind::ChannelStarted, Some("mic-1"))));

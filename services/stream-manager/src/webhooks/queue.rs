@@ -178,7 +178,8 @@ impl Queue {
 
     /// When [`Queue::next`] has something, if nothing else happens until then.
     pub(super) fn next_at(&self) -> Option<u64> {
-        let ((due, _), _) = self.due.first_key_value().filter(|_| self.in_flight < self.limits.in_flight_max)?;
+        let ((due, _), _) =
+            self.due.first_key_value().filter(|_| self.in_flight < self.limits.in_flight_max)?;
         Some(self.closed_until.max(*due))
     }
 
@@ -202,7 +203,8 @@ impl Queue {
             Outcome::Failed => Next::Again,
         };
         let tried_for = now.saturating_sub(line.tried.since.unwrap_or(now));
-        let next = if next == Next::Again && tried_for >= ms(limits.give_up_after) { Next::Dead } else { next };
+        let next =
+            if next == Next::Again && tried_for >= ms(limits.give_up_after) { Next::Dead } else { next };
         if next == Next::Again {
             let delay = delay(limits, line.tried.attempts, dice);
             let due = self.closed_until.max(now).saturating_add(delay);
