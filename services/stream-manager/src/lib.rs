@@ -16,6 +16,7 @@ mod replica;
 mod server;
 mod socket;
 pub mod view;
+pub mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
