@@ -137,7 +137,7 @@ impl Ledger {
 
     /// See [`Journal::read`](super::Journal::read).
     pub fn read(&self, after: EventId, max: usize) -> Reading {
-        let max = max.min(READ_MAX);
+        let max = max.clamp(1, READ_MAX);
         if after > self.newest {
             return Reading { events: self.log.iter().take(max).cloned().collect(), gap: true };
         }
@@ -402,7 +402,7 @@ impl Ledger {
         let mut event = blank(EventKind::AdmissionRefused);
         event.node = Some(node.clone());
         event.role = Some(role);
-        event.reason = Some(cut_reason(why));
+        event.reason = cut_reason(why);
         if let Some(name) = channel {
             let mut channel = self.channel(name, told.now);
             channel.sequence += 1;
