@@ -2,19 +2,18 @@
 -- KEYS: log.
 -- ARGV: the event, how many at most.
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if not newest then
-    return { ARGV[1] == '0-0' and 'all' or 'gap', {} }
-end
+newest = newest and newest[1] or '0-0'
 -- Who knows of later events knew a journal that is lost.
-local from, gap = '(' .. ARGV[1], 'all'
-if is_after(ARGV[1], newest[1]) then
-    from, gap = '-', 'gap'
-else
-    local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-    local before = oldest[2][16]
-    -- What was before a log that begins anew nobody knows.
-    if is_after(oldest[1], ARGV[1]) and (is_after(before, ARGV[1]) or (before == '0-0' and ARGV[1] ~= '0-0')) then
-        gap = 'gap'
+local from = is_after(ARGV[1], newest) and '-' or '(' .. ARGV[1]
+local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[2])
+if not entries[1] then
+    return { ARGV[1] == newest and 'all' or 'gap', entries }
+end
+-- Every event names the one before.
+local fields, before = entries[1][2], nil
+for index = 1, #fields, 2 do
+    if fields[index] == 'after' then
+        before = fields[index + 1]
     end
 end
-return { gap, redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[2]) }
+return { before == ARGV[1] and 'all' or 'gap', entries }

@@ -17,10 +17,11 @@ use relay_cluster::journal::ledger::Ledger;
 use relay_cluster::journal::{ASSERTED_FOR, Delivered, Reading, RedisJournal};
 use relay_proto::Incarnation;
 use relay_proto::backbone::Peer;
-use relay_proto::event::{Event, EventId, Fact};
-use relay_proto::journal::{KEPT_MS, REMEMBERED_MS};
+use relay_proto::event::{Event, EventId, Fact, NodePhase};
+use relay_proto::journal::{FACTS_MAX, KEPT_MS, REMEMBERED_MS};
 use relay_tests::redis::{Client, Redis, Reply};
-use support::journal::{CHANNELS, any_fact, any_peer, journal, words};
+use support::journal::{CHANNELS, any_fact, any_peer, journal, node, refused, watched, words};
+use support::registry::peer;
 
 /// Two of these are longer than a fact counts, and one is not, by far more than a case takes.
 const WHILE: Duration = Duration::from_secs(36);
@@ -228,6 +229,45 @@ impl<'a> Pair<'a> {
 fn assert_readings(real: &Reading, expected: &Reading) {
     assert_eq!(words(&real.events), words(&expected.events));
     assert_eq!(real.gap, expected.gap);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_takes_no_room() {
+    let server = Redis::start().await;
+    let redis = journal(server.url());
+    let n1 = peer("n1", 1);
+    let facts: Vec<_> = (0..2 * FACTS_MAX)
+        .flat_map(|index| {
+            let name = format!("cam-{index}");
+            [refused("n1", Some(&name), "full"), refused(&name, None, "full")]
+        })
+        .chain([watched("open", &n1), node(&n1, NodePhase::InService)])
+        .collect();
+    redis.record(&facts).await.unwrap();
+    let sizes = async || {
+        let mut sizes = Vec::new();
+        for (command, key) in
+            [("HLEN", "subjects"), ("ZCARD", "idle"), ("ZCARD", "asserted"), ("ZCARD", "runs")]
+        {
+            let Reply::Number(size) =
+                server.command(&[command, &format!("relaycast:{{events}}:{key}")]).await
+            else {
+                panic!("{key} has no size")
+            };
+            sizes.push(size);
+        }
+        sizes
+    };
+    let some = i64::try_from(4 * FACTS_MAX).unwrap();
+    assert_eq!(sizes().await, [some + 2, some + 1, 1, 1]);
+    let pass = ["EVAL", PASS, "0", &(REMEMBERED_MS + 1).to_string()];
+    assert_eq!(server.command(&pass).await, Reply::Nil);
+    // The one that somebody watched until now is not forgotten yet.
+    redis.expire().await.unwrap();
+    assert_eq!(sizes().await, [1, 1, 0, 0]);
+    assert_eq!(server.command(&pass).await, Reply::Nil);
+    redis.expire().await.unwrap();
+    assert_eq!(sizes().await, [0, 0, 0, 0]);
 }
 
 #[test]
