@@ -1,11 +1,12 @@
 //! Every setting of a stream-manager but where it listens, declared once.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use relay_lifecycle::config::{List, TimeSpan};
 use relay_proto::NodeId;
 use relay_stream_manager::config::{Addresses, Config, Reads, Token};
+use relay_stream_manager::webhooks::{self, Endpoint};
 
 use super::{Choice, Named};
 
@@ -61,9 +62,21 @@ impl ManagerSettings {
             reader_tokens: tokens("reader-tokens", self.reader_tokens)?,
             operator_tokens: tokens("operator-tokens", self.operator_tokens)?,
             red5_app: self.red5_app.to_string(),
+            webhooks: self.webhooks_file.as_deref().map_or(Ok(Vec::new()), webhooks)?,
             connections_max: self.connections_max,
         })
     }
+}
+
+/// Read once: whoever changes the file starts the stream-manager again.
+fn webhooks(file: &Path) -> Result<Vec<Endpoint>, String> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    webhooks::parse(&text).map_err(|problems| {
+        let placed: Vec<_> =
+            problems.to_string().lines().map(|problem| format!("{name}:{problem}")).collect();
+        placed.join("\n")
+    })
 }
 
 /// What is wrong with a token is told without it.
