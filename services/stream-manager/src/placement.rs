@@ -9,7 +9,7 @@
 //!
 //! The rule, its weights and what came of it: `PLACEMENT.md`.
 //!
-//! A channel that needs one more node gets it by dice that its own name seeds. So all replicas think of the same nodes for it, and
+//! A channel that needs one more node gets it by dice that its own name seeds, and the number of its nodes. So all replicas think of the same nodes for it, and
 //! all clients that are sent before the first of them arrives meet there, without a word between replicas.
 
 mod score;
@@ -195,7 +195,7 @@ impl<'a> Search<'a> {
             if let Some(carrier) = self.better_of_two(&carriers, dice) {
                 return Some(carrier);
             }
-            let mut seeded = seeded(channel);
+            let mut seeded = seeded(channel, self.carriers.len());
             match self.draw(pool, &mut seeded, Wanted::Room) {
                 Drawn::Two(better) | Drawn::One(better) => return Some(better),
                 Drawn::None => {}
@@ -343,11 +343,13 @@ fn better(one: (usize, f64), other: (usize, f64)) -> (usize, f64) {
     if other.1 < one.1 { other } else { one }
 }
 
-/// Dice that show the same for the same channel, in every process.
-fn seeded(channel: &ChannelName) -> impl FnMut(usize) -> usize {
+/// Dice that show the same for the same channel in every process, until one more node carries it: those that were drawn before are
+/// full by then, and to begin with them again would take longer each time.
+fn seeded(channel: &ChannelName, carriers: usize) -> impl FnMut(usize) -> usize {
     // FNV-1a, and then SplitMix64, which makes a good stream of any seed.
     let seed = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    let mut state = channel.as_str().bytes().fold(0xCBF2_9CE4_8422_2325, seed);
+    let bytes = channel.as_str().bytes().chain((carriers as u64).to_le_bytes());
+    let mut state = bytes.fold(0xCBF2_9CE4_8422_2325, seed);
     move |bound| {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = state;

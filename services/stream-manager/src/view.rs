@@ -23,6 +23,8 @@ mod channels;
 mod member;
 mod pool;
 mod reservations;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -159,7 +161,7 @@ impl View {
                     return;
                 }
                 if member.begins(round) {
-                    self.note(slot, *record);
+                    self.note(slot, *record, now);
                 }
                 let Some(member) = self.members[slot].as_mut() else { return };
                 if let Some(whole) = member.part(round, part, parts, channels) {
@@ -208,7 +210,7 @@ impl View {
             }
             // While a node reports, its record is what it has reported already, or older.
             if is_quiet && is_news && record.load.accepted >= member.record.load.accepted {
-                self.note(slot, record);
+                self.note(slot, record, now);
             }
         }
         for (slot, member) in self.members.iter_mut().enumerate() {
@@ -241,12 +243,11 @@ impl View {
         self.reserved = 0;
         for (slot, member) in self.members.iter_mut().enumerate() {
             let Some(member) = member else { continue };
-            if member.age_ms(until) > forgotten_after_ms {
-                forgotten.push(slot);
-                continue;
-            }
             member.reservations.expire(now);
             self.reserved = self.reserved.saturating_add(member.reserved());
+            if member.age_ms(until) > forgotten_after_ms {
+                forgotten.push(slot);
+            }
         }
         for slot in forgotten {
             self.remove(slot);
@@ -397,10 +398,10 @@ impl View {
     }
 
     /// What a run says of itself.
-    fn note(&mut self, slot: usize, record: NodeRecord) {
+    fn note(&mut self, slot: usize, record: NodeRecord, now: u64) {
         let Some(member) = self.members[slot].as_mut() else { return };
         let before = member.reserved();
-        if member.note(record) {
+        if member.note(record, now) {
             self.pools.take();
         }
         self.reserved = self.reserved.saturating_sub(before).saturating_add(member.reserved());

@@ -12,13 +12,13 @@ pub mod weights {
     /// The fullest resource: a node with 95 % of its network in use is full, whatever else it has left.
     pub const WORST: f64 = 0.6;
     /// Sessions: the one term that a pick changes at once, by its reservation.
-    pub const SESSIONS: f64 = 0.16;
+    pub const SESSIONS: f64 = 0.2;
     /// Egress: what receivers cost, once it is measured.
     pub const EGRESS: f64 = 0.12;
     /// Processor time: noisy from heartbeat to heartbeat, so it decides between nodes that are alike otherwise.
-    pub const CPU: f64 = 0.08;
+    pub const CPU: f64 = 0.05;
     /// Memory: says little about the next session.
-    pub const MEMORY: f64 = 0.04;
+    pub const MEMORY: f64 = 0.03;
     /// Elsewhere than asked. Load and warm-up add 2 at most, affinity takes 1 off.
     pub const REGION: f64 = 3.0;
     /// Has the channel, and room.

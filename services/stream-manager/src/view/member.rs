@@ -176,11 +176,11 @@ impl Member {
     }
 
     /// Takes what it says of itself; whether others may be drawn with other chances now.
-    pub(super) fn note(&mut self, record: NodeRecord) -> bool {
+    pub(super) fn note(&mut self, record: NodeRecord, now: u64) -> bool {
         let is_other = (record.state, &record.capacity, &record.region, &record.roles)
             != (self.record.state, &self.record.capacity, &self.record.region, &self.record.roles);
         self.fresh = record.load.accepted.saturating_sub(self.record.load.accepted);
-        self.reservations.fulfil(self.fresh);
+        self.reservations.fulfil(self.fresh, now, self.timing.reservation_ms);
         self.record = record;
         is_other
     }
