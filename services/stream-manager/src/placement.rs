@@ -13,6 +13,8 @@
 //! all clients that are sent before the first of them arrives meet there, without a word between replicas.
 
 mod score;
+#[cfg(test)]
+mod tests;
 
 use relay_proto::api::manager::{Candidate, Explanation, RefusedBecause};
 use relay_proto::registry::Role;

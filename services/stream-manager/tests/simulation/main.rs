@@ -5,6 +5,7 @@ use relay_stream_manager::placement::RegionRule;
 use self::world::{Change, Clients, HEARTBEAT_MS, Scenario, Size, Strategy, WARM_UP_MS, Wants, World, nodes};
 
 #[expect(dead_code, reason = "the example that draws the picture uses the rest")]
+#[expect(clippy::unwrap_used, reason = "it is a test, but none of its functions is marked as one")]
 mod world;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
