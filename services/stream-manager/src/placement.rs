@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
-//! │ Whoever is refused is never answered, and whoever is answered is counted before the next one  │
-//! │ asks: the caller reserves what it was given while it holds the view.                          │
+//! │ Whoever is refused is never answered, and whoever is answered is counted before the next one │
+//! │ asks: the caller reserves what it was given while it holds the view.                         │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! The rule, its weights and what came of it: `PLACEMENT.md`.
 //!
-//! A channel that needs one more node gets it by dice that its own name seeds, and the number of its nodes. So all replicas think of the same nodes for it, and
-//! all clients that are sent before the first of them arrives meet there, without a word between replicas.
+//! A channel that needs one more node gets it by dice that its own name seeds, and the number of its nodes. So all replicas think
+//! of the same nodes for it, and all clients that are sent before the first of them arrives meet there, without a word between
+//! replicas.
 
 mod score;
 #[cfg(test)]
@@ -34,9 +35,12 @@ const DRAWS_MAX: usize = 16;
 const FEW: usize = 8;
 
 /// Carriers of one channel that are looked at for one pick, so that a channel that is everywhere costs no more than others.
-/// Where more carry it, that is a run of them from any of them on: those that have room are found if they are not very few, and
-/// if they are, one more node is to carry it anyway.
+/// It is a run of them from any of them on: those that have room are found if they are not very few, and if they are, one more
+/// node is to carry it anyway.
 const CARRIERS_SEEN_MAX: usize = 64;
+
+/// Carriers with room of which two are drawn: more would make no difference to that.
+const CARRIERS_DRAWN_FROM: usize = 8;
 
 /// What a client comes for.
 #[derive(Debug, Clone, Copy)]
@@ -218,15 +222,20 @@ impl<'a> Search<'a> {
     /// Of those that carry the channel, those that can be chosen and have room, and take this role in that region.
     fn carriers_with_room(&self, region: Option<&str>, dice: &mut impl FnMut(usize) -> usize) -> Pool {
         let mut pool = Pool::default();
-        let first = if self.carriers.len() > CARRIERS_SEEN_MAX { dice(self.carriers.len()) } else { 0 };
-        let from_first =
-            self.carriers.iter().cycle().skip(first).take(self.carriers.len().min(CARRIERS_SEEN_MAX));
-        for slot in from_first.copied() {
+        if self.carriers.is_empty() {
+            return pool;
+        }
+        let first = dice(self.carriers.len()).min(self.carriers.len());
+        let (before, from_first) = self.carriers.split_at(first);
+        for slot in from_first.iter().chain(before).take(CARRIERS_SEEN_MAX).copied() {
             let Some(member) = self.view.member(slot) else { continue };
             let is_there = region.is_none() || member.record.region.as_deref() == region;
             let takes = member.is_in_service() && member.record.roles.contains(&self.ask.role);
             if is_there && takes && !self.is_refused(slot) && self.scale.has_room(member, self.now) {
                 pool.push(slot, self.view.pools().weight(slot));
+                if pool.len() == CARRIERS_DRAWN_FROM {
+                    break;
+                }
             }
         }
         pool

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
-//! │ What a run of a node has said last counts, until it says otherwise or is silent for too long.   │
-//! │ What an older run says never undoes what a newer one has said.                                  │
+//! │ What a run of a node has said last counts, until it says otherwise or is silent for too long.│
+//! │ What an older run says never undoes what a newer one has said.                               │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!

@@ -51,7 +51,8 @@ impl Pool {
 pub(crate) struct Pools {
     everywhere: OfRoles,
     regions: HashMap<String, OfRoles>,
-    weights: HashMap<usize, u64>,
+    /// By the node's number.
+    weights: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +86,10 @@ impl Pools {
         let mut pools = Self::default();
         for (slot, record) in &nodes {
             let weight = (share(record) * WEIGHT) as u64;
-            pools.weights.insert(*slot, weight);
+            if pools.weights.len() <= *slot {
+                pools.weights.resize(*slot + 1, 0);
+            }
+            pools.weights[*slot] = weight;
             pools.everywhere.push(&record.roles, *slot, weight);
             if let Some(region) = &record.region {
                 if !pools.regions.contains_key(region) {
@@ -109,7 +113,7 @@ impl Pools {
 
     /// How likely a node is drawn, beside the others.
     pub(crate) fn weight(&self, slot: usize) -> u64 {
-        self.weights.get(&slot).copied().unwrap_or(0)
+        self.weights.get(slot).copied().unwrap_or(0)
     }
 }
 

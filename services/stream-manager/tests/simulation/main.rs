@@ -234,9 +234,9 @@ fn hundreds_of_nodes_with_thousands_of_channels_are_never_over_their_limit() {
     let mut world = World::new(Scenario { nodes: nodes(300, 150), clients, ..scenario(Strategy::Ours, 1) });
     world.run_to(13_000);
     assert!(world.refused == 0 && world.peak() <= 1.0, "{} {}", world.refused, world.peak());
-    // Two thirds are used, and what its channels bring fills no node above four fifths by much.
+    // Ten channels a node, which are watched by more or by fewer: they stay together all the same while there is room.
     assert!(
-        world.imbalance().0 < 1.35 && world.emptiest() > 0.6,
+        world.imbalance().0 < 1.35 && world.emptiest() > 0.4,
         "{:?} {}",
         world.imbalance(),
         world.emptiest()
