@@ -9,8 +9,9 @@ const TARGET_MIN: f64 = 0.01;
 
 /// The cluster as a whole. Nodes are to be filled up to `target`, 1 being full.
 ///
-/// What draining nodes carry counts as used, and what they could carry does not: it has to find a place on the others. Memory does
-/// not count: what a process has once used it keeps, so that one node more would not make it less, and the next one neither.
+/// What draining nodes carry counts as used, and what they could carry does not: it has to find a place on the others.
+/// Memory does not count: what a process has once used it keeps, so that one node more would not make it less, and the
+/// next one neither.
 pub fn capacity(view: &View, now: u64, target: f64) -> CapacityReport {
     let target = if target.is_finite() { target.clamp(TARGET_MIN, 1.0) } else { 1.0 };
     let (mut in_service, mut on_their_way_out) = (Totals::default(), Totals::default());

@@ -9,9 +9,9 @@
 //!
 //! The rule, its weights and what came of it: `PLACEMENT.md`.
 //!
-//! A channel that needs one more node gets it by dice that its own name seeds, and the number of its nodes. So all replicas think
-//! of the same nodes for it, and all clients that are sent before the first of them arrives meet there, without a word between
-//! replicas.
+//! A channel that needs one more node gets it by dice that its own name seeds, and the number of its nodes. So all
+//! replicas think of the same nodes for it, and all clients that are sent before the first of them arrives meet there,
+//! without a word between replicas.
 
 mod score;
 #[cfg(test)]
@@ -28,15 +28,16 @@ use crate::view::{Pool, View};
 /// The most nodes that one answer names: a client that has tried so many in vain should ask again.
 pub const NODES_PER_ANSWER_MAX: usize = 64;
 
-/// Draws until two nodes that can be chosen are found. Where fewer than a quarter of the nodes can, all are looked at instead.
+/// Draws until two nodes that can be chosen are found. Where fewer than a quarter of the nodes can, all are looked at
+/// instead.
 const DRAWS_MAX: usize = 16;
 
 /// Up to so many nodes, looking at all of them costs no more than drawing.
 const FEW: usize = 8;
 
-/// Carriers of one channel that are looked at for one pick, so that a channel that is everywhere costs no more than others.
-/// It is a run of them from any of them on: those that have room are found if they are not very few, and if they are, one more
-/// node is to carry it anyway.
+/// Carriers of one channel that are looked at for one pick, so that a channel that is everywhere costs no more than
+/// others. It is a run of them from any of them on: those that have room are found if they are not very few, and if
+/// they are, one more node is to carry it anyway.
 const CARRIERS_SEEN_MAX: usize = 64;
 
 /// Carriers with room of which two are drawn: more would make no difference to that.
@@ -354,8 +355,8 @@ fn better(one: (usize, f64), other: (usize, f64)) -> (usize, f64) {
     if other.1 < one.1 { other } else { one }
 }
 
-/// Dice that show the same for the same channel in every process, until one more node carries it: those that were drawn before are
-/// full by then, and to begin with them again would take longer each time.
+/// Dice that show the same for the same channel in every process, until one more node carries it: those that were drawn
+/// before are full by then, and to begin with them again would take longer each time.
 fn seeded(channel: &ChannelName, carriers: usize) -> impl FnMut(usize) -> usize {
     // FNV-1a, and then SplitMix64, which makes a good stream of any seed.
     let seed = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);

@@ -1,5 +1,5 @@
-//! Nodes to draw from, the larger the likelier: of two that are drawn the better is taken, and a node that is drawn too seldom
-//! could never be filled, however empty it is.
+//! Nodes to draw from, the larger the likelier: of two that are drawn the better is taken, and a node that is drawn too
+//! seldom could never be filled, however empty it is.
 
 use std::collections::HashMap;
 
@@ -117,8 +117,9 @@ impl Pools {
     }
 }
 
-/// The largest share that a node has of anything that all nodes have together. Being drawn more often than its share does a node
-/// no harm, the other of the pair wins then; being drawn too seldom leaves it empty. So what it has most of counts.
+/// The largest share that a node has of anything that all nodes have together. Being drawn more often than its share
+/// does a node no harm, the other of the pair wins then; being drawn too seldom leaves it empty. So what it has most of
+/// counts.
 fn share_of<'a>(nodes: &[(usize, &'a NodeRecord)]) -> impl Fn(&NodeRecord) -> f64 + use<'a> {
     let sum = |of: fn(&NodeRecord) -> f64| nodes.iter().map(|(_, record)| of(record)).sum::<f64>();
     let resources: [fn(&NodeRecord) -> f64; 3] = [

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-/// Entries per lifetime: places that are kept at about the same time share one, so that a node has no more than these, whatever
-/// the rate of picks.
+/// Entries per lifetime: places that are kept at about the same time share one, so that a node has no more than these,
+/// whatever the rate of picks.
 const GRAINS: u64 = 64;
 
-/// Of the time for which a place is kept, one part in so many is when its client comes if it comes at all. Half of the default is
-/// five seconds: three for the slowest connections, and two until the node's next heartbeat tells.
+/// Of the time for which a place is kept, one part in so many is when its client comes if it comes at all. Half of the
+/// default is five seconds: three for the slowest connections, and two until the node's next heartbeat tells.
 const EXPECTED_PART: u64 = 2;
 
 /// Places, the oldest first.
@@ -39,8 +39,9 @@ impl Reservations {
         self.total = self.total.saturating_add(count);
     }
 
-    /// So many have arrived: as far as anybody can tell those that were sent first, of those that can still be expected. Who was
-    /// sent longer ago will rather never come, and its place is not to pass on to those who do: it would be kept for ever.
+    /// So many have arrived: as far as anybody can tell those that were sent first, of those that can still be
+    /// expected. Who was sent longer ago will rather never come, and its place is not to pass on to those who do: it
+    /// would be kept for ever.
     pub(crate) fn fulfil(&mut self, mut count: u64, now: u64, keep_ms: u64) {
         let expected_until = now.saturating_add(keep_ms - keep_ms / EXPECTED_PART);
         let expected = self.queue.partition_point(|(ends, _)| *ends <= expected_until);

@@ -95,9 +95,9 @@ fn a_full_cluster_in_which_clients_come_and_go_is_nearly_full_and_never_over() {
     assert!(world.mean_share() > 0.85, "{}", world.mean_share());
 }
 
-/// Of a node that joins 20 others that are used to three fifths: the most clients that it got in two seconds, as a multiple of
-/// what an equal share would be; the most that it was filled, beside the mean; and after how many seconds it came to nine tenths
-/// of it.
+/// Of a node that joins 20 others that are used to three fifths: the most clients that it got in two seconds, as a
+/// multiple of what an equal share would be; the most that it was filled, beside the mean; and after how many seconds
+/// it came to nine tenths of it.
 fn new_node(strategy: Strategy) -> (f64, f64, u64) {
     const UP_MS: u64 = 100_000;
     let mut nodes = nodes(21, 1_000);
@@ -178,8 +178,8 @@ fn a_region_that_is_gone_is_refused_or_replaced_and_taken_again_when_it_is_back(
     assert!(accepted[..10].iter().all(|count| *count > 300), "{accepted:?}");
     assert!(accepted[10..].iter().all(|count| *count == 0) && refused == 0, "{accepted:?} {refused}");
 
-    // Those that were connected ask again, and prefer the region, as half of the others do. It takes two heartbeats until the
-    // region is known to be gone; who is sent there in that time asks again.
+    // Those that were connected ask again, and prefer the region, as half of the others do. It takes two heartbeats
+    // until the region is known to be gone; who is sent there in that time asks again.
     let (accepted, refused, in_vain_after_ms) = accepted_between(30_000, 60_000);
     assert!(in_vain_after_ms <= 2 * HEARTBEAT_MS, "{in_vain_after_ms}");
     assert!((2_500..3_500).contains(&refused), "{refused}");

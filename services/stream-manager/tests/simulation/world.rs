@@ -1,5 +1,5 @@
-//! A cluster in virtual time: nodes that tell of themselves every two seconds, stream-managers that hear it, and clients that ask
-//! where to go, come late or never, and leave. The same seed makes the same run.
+//! A cluster in virtual time: nodes that tell of themselves every two seconds, stream-managers that hear it, and
+//! clients that ask where to go, come late or never, and leave. The same seed makes the same run.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -561,8 +561,8 @@ impl World {
     }
 }
 
-/// One pick. The strategies that this is compared with see the same reports, and pass over nodes that have said that they are
-/// full, or nothing for long.
+/// One pick. The strategies that this is compared with see the same reports, and pass over nodes that have said that
+/// they are full, or nothing for long.
 fn choose(strategy: Strategy, view: &View, ask: &Ask<'_>, now: u64, dice: &mut Dice) -> Option<NodeId> {
     if strategy == Strategy::Ours {
         let placed = place(view, ask, now, &mut |bound| dice.below(bound)).ok()?;
