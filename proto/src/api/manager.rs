@@ -41,14 +41,16 @@ pub struct Pick {
     pub reserved_ms: u64,
 }
 
-/// Ready to use, but that `{key}` stands for the key of the stream where the request had none.
+/// Ready to use, but that `{channel}` and `{key}` stand for what the request did not name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Urls {
     /// The websocket: `ws://…` or `wss://…`.
     pub websocket: String,
-    /// A page that publishes or plays the stream.
-    pub page: String,
+    /// The node's page, which plays the stream or publishes one, and asks for the key where the request had none. Absent where
+    /// clients reach nodes through the stream-manager alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
 
 /// How fresh a stream-manager's knowledge is.

@@ -103,6 +103,57 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Why the settings do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an address that a path can follow.
+    #[error("public-url is not http:// or https:// and a host, without a path")]
+    PublicUrl,
+    /// Nothing would ever be asked, kept or served.
+    #[error("{0} must be more than nothing")]
+    Nothing(&'static str),
+    /// A share that is none.
+    #[error("utilization-target must be more than 0 and at most 1")]
+    Target,
+}
+
+impl Config {
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.public_url.as_deref().is_some_and(|url| authority(url).is_none()) {
+            return Err(ConfigError::PublicUrl);
+        }
+        for (name, duration) in
+            [("registry-interval", self.registry_interval), ("reservation", self.reservation)]
+        {
+            if duration.is_zero() {
+                return Err(ConfigError::Nothing(name));
+            }
+        }
+        if self.connections_max == 0 {
+            return Err(ConfigError::Nothing("connections-max"));
+        }
+        if !(self.utilization_target > 0.0 && self.utilization_target <= 1.0) {
+            return Err(ConfigError::Target);
+        }
+        Ok(())
+    }
+}
+
+/// The websocket scheme that goes with an HTTP address, and its host and port; `None` where it has more than that.
+pub(crate) fn authority(url: &str) -> Option<(&'static str, &str)> {
+    let (scheme, authority) = match url.split_once("://")? {
+        ("http", authority) => ("ws", authority),
+        ("https", authority) => ("wss", authority),
+        _ => return None,
+    };
+    let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    (!authority.is_empty() && authority.bytes().all(may_be)).then_some((scheme, authority))
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -121,5 +172,54 @@ impl Default for Config {
             red5_app: "live".to_owned(),
             connections_max: 16_384,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_long_enough_and_fits_a_header() {
+        let longest_bad = "x".repeat(TOKEN_CHARS_MIN - 1);
+        assert_eq!(longest_bad.parse::<Token>().unwrap_err(), TokenError::Short);
+        assert_eq!("0123456789 abcdef".parse::<Token>().unwrap_err(), TokenError::Character);
+        let token: Token = "x".repeat(TOKEN_CHARS_MIN).parse().unwrap();
+        assert!(token.is(&"x".repeat(TOKEN_CHARS_MIN)) && !token.is(&longest_bad));
+        assert_eq!(format!("{token:?}"), "***");
+    }
+
+    #[test]
+    fn a_public_url_is_scheme_and_host() {
+        assert_eq!(authority("http://a.example"), Some(("ws", "a.example")));
+        assert_eq!(authority("https://[::1]:8443"), Some(("wss", "[::1]:8443")));
+        for bad in [
+            "",
+            "a.example",
+            "ftp://a",
+            "http://",
+            "http://a/",
+            "http://a/b",
+            "http://u@a",
+            "http://a?b",
+            "http://a#b",
+        ] {
+            assert_eq!(authority(bad), None, "{bad}");
+            let config = Config { public_url: Some(bad.to_owned()), ..Config::default() };
+            assert_eq!(config.check(), Err(ConfigError::PublicUrl), "{bad}");
+        }
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn settings_that_would_do_nothing_are_refused() {
+        for target in [0.0, -1.0, 1.1, f64::NAN] {
+            let config = Config { utilization_target: target, ..Config::default() };
+            assert_eq!(config.check(), Err(ConfigError::Target), "{target}");
+        }
+        let config = Config { connections_max: 0, ..Config::default() };
+        assert_eq!(config.check(), Err(ConfigError::Nothing("connections-max")));
+        let config = Config { reservation: Duration::ZERO, ..Config::default() };
+        assert_eq!(config.check(), Err(ConfigError::Nothing("reservation")));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use relay_cluster::Links;
 use relay_cluster::backbone::{NatsBackbone, nats};
+use relay_cluster::journal::MemoryJournal;
 use relay_cluster::registry::{RedisRegistry, redis};
 use relay_proto::NodeId;
 use tracing::warn;
@@ -28,6 +29,7 @@ pub(super) async fn open(node: &NodeId, cluster: Option<Cluster>) -> Result<Link
     Ok(Links {
         registry: Arc::new(registry),
         backbone: Arc::new(backbone),
+        journal: Arc::new(MemoryJournal::new()),
         cluster: cluster.name,
         secret: cluster.secret.unwrap_or_default().into_bytes().into(),
         shared: true,

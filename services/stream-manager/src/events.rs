@@ -1,0 +1,312 @@
+//! Follows the journal, and keeps what is new for everybody who follows it here: once, however many they are.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ What is kept has no holes: everything after its beginning is in it, as it stands in the journal. │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use relay_cluster::backbone::Subscription;
+use relay_cluster::journal::Reading;
+use relay_cluster::registry::Unavailable;
+use relay_proto::event::{Event, EventId};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::replica::Replica;
+
+/// Events that are kept here; who wants older ones reads the journal. About 2 MiB.
+const RECENT_MAX: usize = 4096;
+
+/// Events that are read at a time.
+pub(crate) const READ_MAX: usize = 500;
+
+/// How often the journal is read where nobody says that there is something new.
+const READ_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long hints gather: with many events, each would have the journal read.
+const HINTS_GATHERED: Duration = Duration::from_millis(20);
+
+/// What a call of the journal may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// An event, and how it is told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) event: Event,
+    /// As server-sent event.
+    pub(crate) frame: Bytes,
+}
+
+impl Told {
+    pub(crate) fn new(event: Event) -> Self {
+        let mut frame = String::new();
+        // The type has nothing that JSON could refuse, JSON has no line breaks, and a string takes everything.
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        let _ = write!(frame, "id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.kind);
+        Self { event, frame: frame.into() }
+    }
+}
+
+/// The newest events.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    ring: Mutex<Ring>,
+    news: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// Everything after this is here; `None` before the journal has answered.
+    begin: Option<EventId>,
+    events: VecDeque<Arc<Told>>,
+}
+
+/// What is here of what follows an event.
+#[derive(Debug)]
+pub(crate) enum Following {
+    /// These come next; none, where it is the newest.
+    Here(Vec<Arc<Told>>),
+    /// It is older than what is here.
+    InJournal,
+}
+
+impl Recent {
+    pub(crate) fn new() -> Self {
+        Self { ring: Mutex::default(), news: watch::Sender::new(()) }
+    }
+
+    /// The newest event that is known; `None` before the journal has answered.
+    pub(crate) fn newest(&self) -> Option<EventId> {
+        self.lock().newest()
+    }
+
+    /// What comes after an event, at most so many.
+    pub(crate) fn after(&self, id: EventId, max: usize) -> Following {
+        let ring = self.lock();
+        if ring.begin.is_none_or(|begin| id < begin) {
+            return Following::InJournal;
+        }
+        let from = ring.events.partition_point(|told| told.event.id <= id);
+        Following::Here(ring.events.iter().skip(from).take(max).cloned().collect())
+    }
+
+    /// Told whenever there is more.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// The journal's newest event, where to begin.
+    fn begin(&self, newest: EventId) {
+        *self.lock() = Ring { begin: Some(newest), events: VecDeque::new() };
+        self.news.send_replace(());
+    }
+
+    /// What the journal has after the newest event here.
+    fn push(&self, Reading { events, gap }: Reading) {
+        let mut ring = self.lock();
+        let mut events = events.into_iter();
+        if gap {
+            // What was here may have been followed by others, and the first of these too preceded by them.
+            let first = events.next().map_or(EventId::FIRST, |event| event.id);
+            *ring = Ring { begin: Some(first), events: VecDeque::new() };
+        }
+        for event in events {
+            if ring.events.len() == RECENT_MAX
+                && let Some(oldest) = ring.events.pop_front()
+            {
+                ring.begin = Some(oldest.event.id);
+            }
+            ring.events.push_back(Arc::new(Told::new(event)));
+        }
+        drop(ring);
+        self.news.send_replace(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn newest(&self) -> Option<EventId> {
+        self.events.back().map(|told| told.event.id).or(self.begin)
+    }
+}
+
+/// Reads what follows an event from the journal.
+pub(crate) async fn read(replica: &Replica, after: EventId) -> Result<Reading, Unavailable> {
+    let read = timeout(ANSWER_WITHIN, replica.links.journal.read(after, READ_MAX)).await;
+    let read = read.unwrap_or_else(|_| Err(Unavailable("no answer in time".to_owned())));
+    read.inspect_err(|_| replica.metrics.journal_errors.inc())
+}
+
+/// Follows the journal for as long as it is polled.
+pub(crate) async fn follow(replica: Arc<Replica>) {
+    let mut hints = Hints { subject: replica.subjects.events(), subscription: None };
+    let mut was_up = true;
+    loop {
+        let up = match replica.recent.newest() {
+            Some(newest) => turn(&replica, newest).await,
+            None => begin(&replica).await,
+        };
+        match up {
+            // There may be more of it.
+            Ok(Turn::More) => continue,
+            Ok(Turn::Done) => was_up = true,
+            Err(error) => {
+                if std::mem::replace(&mut was_up, false) {
+                    warn!(%error, "the journal does not answer");
+                }
+            }
+        }
+        hints.next(&replica).await;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    More,
+    Done,
+}
+
+async fn begin(replica: &Replica) -> Result<Turn, Unavailable> {
+    let newest = timeout(ANSWER_WITHIN, replica.links.journal.newest()).await;
+    let newest = newest.unwrap_or_else(|_| Err(Unavailable("no answer in time".to_owned())));
+    let newest = newest.inspect_err(|_| replica.metrics.journal_errors.inc())?;
+    replica.recent.begin(newest);
+    debug!(%newest, "journal followed");
+    Ok(Turn::Done)
+}
+
+async fn turn(replica: &Replica, newest: EventId) -> Result<Turn, Unavailable> {
+    let reading = read(replica, newest).await?;
+    let turn = if reading.gap || reading.events.len() >= READ_MAX { Turn::More } else { Turn::Done };
+    if reading.gap {
+        warn!(after = %newest, "events were forgotten before they were read");
+    }
+    if reading.gap || !reading.events.is_empty() {
+        replica.recent.push(reading);
+    }
+    Ok(turn)
+}
+
+/// Who has made the journal grow says so. What is not heard is only read later.
+struct Hints {
+    subject: String,
+    subscription: Option<Subscription>,
+}
+
+impl Hints {
+    async fn next(&mut self, replica: &Replica) {
+        if self.subscription.is_none() {
+            let subscribed = timeout(ANSWER_WITHIN, replica.links.backbone.subscribe(&self.subject)).await;
+            self.subscription = subscribed.ok().and_then(Result::ok);
+        }
+        let hint = async {
+            match &mut self.subscription {
+                Some(subscription) => subscription.next().await.is_some(),
+                None => std::future::pending().await,
+            }
+        };
+        match timeout(READ_INTERVAL, hint).await {
+            Ok(true) => sleep(HINTS_GATHERED).await,
+            // The subscription has ended.
+            Ok(false) => {
+                self.subscription = None;
+                sleep(READ_INTERVAL).await;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_proto::event::EventKind;
+
+    use super::*;
+
+    fn id(ms: u64) -> EventId {
+        EventId { ms, number: 0 }
+    }
+
+    fn reading(ids: std::ops::Range<u64>, gap: bool) -> Reading {
+        let event = |ms| Event {
+            id: id(ms),
+            kind: EventKind::NodeJoined,
+            at: "2026-01-31T12:00:00.000Z".to_owned(),
+            sequence: ms,
+            channel: None,
+            epoch: None,
+            node: Some("n1".parse().unwrap()),
+            reason: None,
+            role: None,
+        };
+        Reading { events: ids.map(event).collect(), gap }
+    }
+
+    fn here(recent: &Recent, after: u64, max: usize) -> Option<Vec<u64>> {
+        match recent.after(id(after), max) {
+            Following::Here(told) => Some(told.iter().map(|told| told.event.id.ms).collect()),
+            Following::InJournal => None,
+        }
+    }
+
+    #[test]
+    fn an_event_is_told_as_pinned() {
+        let event = reading(5..6, false).events.remove(0);
+        assert_eq!(
+            Told::new(event).frame,
+            "id: 5-0\nevent: node.joined\ndata: {\"id\":\"5-0\",\"type\":\"node.joined\",\
+             \"at\":\"2026-01-31T12:00:00.000Z\",\"sequence\":5,\"node\":\"n1\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn what_is_older_is_in_the_journal() {
+        let recent = Recent::new();
+        assert_eq!(here(&recent, 0, 9), None);
+        recent.begin(id(10));
+        assert_eq!(here(&recent, 9, 9), None);
+        assert_eq!(here(&recent, 10, 9), Some(vec![]));
+        recent.push(reading(11..14, false));
+        assert_eq!(here(&recent, 10, 9), Some(vec![11, 12, 13]));
+        assert_eq!(here(&recent, 11, 1), Some(vec![12]));
+        assert_eq!(here(&recent, 13, 9), Some(vec![]));
+        assert_eq!(recent.newest(), Some(id(13)));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_its_beginning_follows() {
+        let recent = Recent::new();
+        recent.begin(EventId::FIRST);
+        let max = RECENT_MAX as u64;
+        recent.push(reading(1..max + 3, false));
+        assert_eq!(here(&recent, 1, 1), None);
+        assert_eq!(here(&recent, 2, 1), Some(vec![3]));
+        assert_eq!(here(&recent, 2, usize::MAX).unwrap().len(), RECENT_MAX);
+    }
+
+    #[test]
+    fn after_a_gap_nobody_goes_on_here_without_being_told() {
+        let recent = Recent::new();
+        recent.begin(id(1));
+        recent.push(reading(2..4, false));
+        recent.push(reading(7..9, true));
+        assert_eq!(here(&recent, 3, 9), None);
+        assert_eq!(here(&recent, 6, 9), None);
+        assert_eq!(here(&recent, 7, 9), Some(vec![8]));
+        // The journal has lost its memory.
+        recent.push(Reading { events: vec![], gap: true });
+        assert_eq!(recent.newest(), Some(EventId::FIRST));
+    }
+}

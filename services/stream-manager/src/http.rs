@@ -1,0 +1,382 @@
+//! The API of `proto/MANAGER.md`: every route, and what all of them have in common.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ Whatever comes in, what is wrong with it is answered as a problem, and never as an error of     │
+//! │ the server.                                                                                     │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! [`Http::answer`] serves picks itself, since all clients ask for them, and routes everything else.
+
+mod access;
+mod channels;
+mod commands;
+mod follow;
+mod nodes;
+mod pick;
+mod problem;
+mod query;
+mod sessions;
+pub(crate) mod snapshot;
+pub(crate) mod urls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, Router, get, post};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::service::Service;
+use hyper::{Method, Uri};
+use hyper_util::service::TowerToHyperService;
+use relay_proto::backbone::Peer;
+use serde::Serialize;
+use tracing::debug;
+
+use self::access::{From, Need};
+use self::pick::{Reserve, Wanted};
+use self::problem::{Kind, Problem};
+use crate::config::Reads;
+use crate::metrics::class;
+use crate::replica::Replica;
+
+/// The route of picks.
+pub(crate) const PICK: &str = "/v1/pick";
+
+/// The longest path and query: some three times what a pick can have.
+const URI_BYTES_MAX: usize = 8 << 10;
+
+/// The longest body that comes with a request. None is read.
+const BODY_BYTES_MAX: u64 = 64 << 10;
+
+/// The most entries of one page of a list, and how many there are where nobody says.
+const PAGE_MAX: u64 = 1000;
+const PAGE: u64 = 100;
+
+/// A body that is all there, or what a route made.
+pub(crate) type Payload = Either<Full<Bytes>, Body>;
+
+/// Answers requests.
+#[derive(Debug)]
+pub(crate) struct Http {
+    replica: Arc<Replica>,
+    router: TowerToHyperService<Router>,
+}
+
+/// A path, and what is there.
+struct Endpoint {
+    path: &'static str,
+    /// What reading it needs.
+    need: Need,
+    methods: fn() -> MethodRouter<Arc<Replica>>,
+    /// Methods and paths as documented.
+    #[allow(dead_code, reason = "what is documented is compared with it")]
+    documented: &'static [(&'static str, &'static str)],
+}
+
+/// Every path but that of picks.
+const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        path: "/v1/channels",
+        need: Need::Read,
+        methods: || get(channels::list),
+        documented: &[("get", "/v1/channels")],
+    },
+    Endpoint {
+        path: "/v1/channels/{channel}",
+        need: Need::Read,
+        methods: || get(channels::one).post(commands::on_channel),
+        documented: &[("get", "/v1/channels/{channel}"), ("post", "/v1/channels/{channel}:close")],
+    },
+    Endpoint {
+        path: "/v1/channels/{channel}/probe",
+        need: Need::Read,
+        methods: || get(channels::probe),
+        documented: &[("get", "/v1/channels/{channel}/probe")],
+    },
+    Endpoint {
+        path: "/v1/channels/{channel}/snapshot",
+        need: Need::ReadPrivate,
+        methods: || get(snapshot::picture),
+        documented: &[("get", "/v1/channels/{channel}/snapshot")],
+    },
+    Endpoint {
+        path: "/v1/nodes",
+        need: Need::Read,
+        methods: || get(nodes::list),
+        documented: &[("get", "/v1/nodes")],
+    },
+    Endpoint {
+        path: "/v1/nodes/{node}",
+        need: Need::Read,
+        methods: || get(nodes::one).post(commands::on_node),
+        documented: &[
+            ("get", "/v1/nodes/{node}"),
+            ("post", "/v1/nodes/{node}:drain"),
+            ("post", "/v1/nodes/{node}:undrain"),
+        ],
+    },
+    Endpoint {
+        path: "/v1/sessions",
+        need: Need::ReadPrivate,
+        methods: || get(sessions::list),
+        documented: &[("get", "/v1/sessions")],
+    },
+    Endpoint {
+        path: "/v1/sessions/{session}",
+        need: Need::Operate,
+        methods: || post(commands::on_session),
+        documented: &[("post", "/v1/sessions/{session}:kick")],
+    },
+    Endpoint {
+        path: "/v1/events",
+        need: Need::Read,
+        methods: || get(follow::events),
+        documented: &[("get", "/v1/events")],
+    },
+    Endpoint {
+        path: "/v1/capacity",
+        need: Need::Read,
+        methods: || get(nodes::capacity),
+        documented: &[("get", "/v1/capacity")],
+    },
+];
+
+impl Http {
+    pub(crate) fn new(replica: Arc<Replica>) -> Self {
+        let router = ENDPOINTS
+            .iter()
+            .fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.methods)()))
+            .fallback(async || Problem::new(Kind::NoSuchPath))
+            // Which they are, the router says itself.
+            .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
+            .layer(from_fn_with_state(Arc::clone(&replica), account))
+            .with_state(Arc::clone(&replica));
+        Self { replica, router: TowerToHyperService::new(router) }
+    }
+
+    pub(crate) fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> hyper::Response<Payload> {
+        if let Err(problem) = check_size(request.uri(), request.headers()) {
+            return problem.into_response().map(Either::Right);
+        }
+        if request.uri().path() == PICK {
+            return self.pick(&request, peer).await;
+        }
+        let mut request = request;
+        request.extensions_mut().insert(From(peer));
+        match self.router.call(request).await {
+            Ok(response) => response.map(Either::Right),
+            Err(infallible) => match infallible {},
+        }
+    }
+
+    async fn pick(&self, request: &hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Response<Payload> {
+        let began = Instant::now();
+        let replica = &*self.replica;
+        let metrics = &replica.metrics.pick_requests;
+        let picked = match *request.method() {
+            Method::GET => self.picked(request, peer, Reserve::Yes).await,
+            // It is answered as GET is, but nobody comes of it.
+            Method::HEAD => self.picked(request, peer, Reserve::No).await,
+            _ => Err(Problem::only("GET, HEAD")),
+        };
+        let mut response = match picked {
+            Ok((body, waited)) => {
+                if !waited {
+                    metrics.seconds.observe(began.elapsed().as_secs_f64());
+                }
+                let mut response = hyper::Response::new(Either::Left(Full::new(body)));
+                let headers = response.headers_mut();
+                headers.insert(header::CONTENT_TYPE, JSON);
+                headers.insert(header::CACHE_CONTROL, NO_STORE);
+                headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+                response
+            }
+            Err(problem) => problem.into_response().map(Either::Right),
+        };
+        if replica.config.reads == Reads::Public {
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+        }
+        metrics.count(response.status());
+        debug!(method = %request.method(), route = PICK, status = response.status().as_u16(), "request");
+        response
+    }
+
+    async fn picked(
+        &self,
+        request: &hyper::Request<Incoming>,
+        peer: SocketAddr,
+        reserve: Reserve,
+    ) -> Result<(Bytes, bool), Problem> {
+        let replica = &*self.replica;
+        access::check(&replica.config, Need::Read, request.headers(), Some(From(peer)))?;
+        let wanted = Wanted::parse(request.uri().query())?;
+        if wanted.waits() {
+            // Boxed: what waits is large, and all other picks would carry it along.
+            return Ok((Box::pin(pick::wait(replica, &wanted, reserve)).await?, true));
+        }
+        Ok((pick::now(replica, &wanted, reserve)?, false))
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+
+fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    if uri.path_and_query().is_some_and(|whole| whole.as_str().len() > URI_BYTES_MAX) {
+        return Err(Problem::new(Kind::UriTooLong)
+            .because(format!("path and query are longer than {URI_BYTES_MAX} bytes")));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > BODY_BYTES_MAX) {
+        return Err(
+            Problem::new(Kind::BodyTooLarge).because(format!("bodies have at most {BODY_BYTES_MAX} bytes"))
+        );
+    }
+    Ok(())
+}
+
+/// Counts a request that was routed, and lets pages of other origins read what is public.
+async fn account(State(replica): State<Arc<Replica>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let endpoint = request
+        .extensions()
+        .get::<MatchedPath>()
+        .and_then(|path| ENDPOINTS.iter().find(|endpoint| endpoint.path == path.as_str()));
+    let mut response = next.run(request).await;
+    let route = endpoint.map_or("other", |endpoint| endpoint.path);
+    let metrics = &replica.metrics;
+    metrics.requests.with_label_values(&[route, class(response.status())]).inc();
+    metrics.request_seconds.with_label_values(&[route]).observe(began.elapsed().as_secs_f64());
+    let is_public = endpoint.is_some_and(|endpoint| endpoint.need == Need::Read)
+        && replica.config.reads == Reads::Public
+        && matches!(method, Method::GET | Method::HEAD);
+    if is_public {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    }
+    debug!(%method, route, status = response.status().as_u16(), "request");
+    response
+}
+
+/// An answer that is true for a moment only.
+fn json<T: Serialize>(answer: &T) -> Response {
+    // No answer has a map with odd keys or anything else that JSON could refuse.
+    let body = serde_json::to_vec(answer).unwrap_or_default();
+    let headers = [
+        (header::CONTENT_TYPE, JSON),
+        (header::CACHE_CONTROL, NO_STORE),
+        (header::X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+    ];
+    (headers, body).into_response()
+}
+
+/// The segment of a path that names something, and what is to be done with it: `cam1:close`.
+#[derive(Debug)]
+struct Named {
+    name: String,
+    verb: Option<String>,
+}
+
+impl FromRequestParts<Arc<Replica>> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, replica: &Arc<Replica>) -> Result<Self, Problem> {
+        let refused = || Problem::bad("the path is not UTF-8 in percent-encoding");
+        let segments =
+            RawPathParams::from_request_parts(parts, replica).await.map_err(|_rejection| refused())?;
+        let (_, segment) = segments.iter().next().ok_or_else(refused)?;
+        Ok(match segment.split_once(':') {
+            Some((name, verb)) => Self { name: name.to_owned(), verb: Some(verb.to_owned()) },
+            None => Self { name: segment.to_owned(), verb: None },
+        })
+    }
+}
+
+impl Named {
+    /// What is named, where nothing is to be done with it.
+    fn read<T: std::str::FromStr<Err: std::fmt::Display>>(&self, what: &'static str) -> Result<T, Problem> {
+        match self.verb {
+            Some(_) => Err(Problem::only("POST")),
+            None => query::parse(what, &self.name),
+        }
+    }
+
+    /// What is named, and what is to be done with it.
+    fn act<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        what: &'static str,
+    ) -> Result<(T, &str), Problem> {
+        match &self.verb {
+            Some(verb) => Ok((query::parse(what, &self.name)?, verb)),
+            None => Err(Problem::only("GET, HEAD")),
+        }
+    }
+}
+
+/// A path without parameters.
+fn no_parameters(uri: &Uri) -> Result<(), Problem> {
+    match query::pairs(uri.query()).next() {
+        None => Ok(()),
+        Some(pair) => Err(pair.map_or_else(|problem| problem, |_| query::unknown(""))),
+    }
+}
+
+/// Where a page of a list begins, and how long it is.
+#[derive(Debug)]
+struct Paging<T> {
+    after: Option<T>,
+    limit: Option<u64>,
+}
+
+impl<T: std::str::FromStr<Err: std::fmt::Display>> Paging<T> {
+    const fn new() -> Self {
+        Self { after: None, limit: None }
+    }
+
+    /// Takes a parameter, if it is one of its own.
+    fn take(&mut self, name: &str, value: &str) -> Result<bool, Problem> {
+        match name {
+            "after" => query::once(&mut self.after, "after", query::parse("after", value)?)?,
+            "limit" => query::once(&mut self.limit, "limit", query::number("limit", value, 1..=PAGE_MAX)?)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn limit(&self) -> usize {
+        usize::try_from(self.limit.unwrap_or(PAGE)).unwrap_or(usize::MAX)
+    }
+}
+
+/// The run of a node that is known.
+fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<Peer> {
+    let known = replica.known();
+    let record = &known.view.node(node)?.record;
+    Some(Peer { node: record.node.clone(), incarnation: record.incarnation })
+}
+
+/// Soon, but not all at once.
+fn soon() -> Duration {
+    Duration::from_millis(fastrand::u64(500..=1500))
+}

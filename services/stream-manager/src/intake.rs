@@ -1,0 +1,212 @@
+//! Takes in what is known of the cluster: what nodes report, where other replicas have sent clients, what the registry has. Tells
+//! the other replicas where this one has sent clients. Decides nothing.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ Registry and backbone each suffice alone: while one is away, the other goes on to be heard.     │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use relay_lifecycle::readiness::Latch;
+use relay_proto::report::{Picked, Picks, REPORT_BYTES_MAX, Report};
+use serde::Deserialize;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::capacity::capacity;
+use crate::replica::Replica;
+
+/// What a call of the registry or a message out may take.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long picks are gathered before the other replicas are told: short beside the time that a client takes to arrive.
+const PICKS_GATHERED: Duration = Duration::from_millis(10);
+
+/// Nodes in one message of picks: with the longest names 40 KiB.
+const PICKS_MAX: usize = 256;
+
+/// Messages that are taken in at a time.
+const BATCH_MAX: usize = 256;
+
+/// How often reservations are looked at that have expired.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How often the figures are brought up to date that cost a look at every node.
+const FIGURES: Duration = Duration::from_secs(1);
+
+/// What this replica has to hear before it can answer.
+#[derive(Debug)]
+pub(crate) struct Ready(Mutex<Option<Latch>>);
+
+impl Ready {
+    pub(crate) const fn new(latch: Option<Latch>) -> Self {
+        Self(Mutex::new(latch))
+    }
+
+    fn now(&self, part: &'static str) {
+        if let Some(latch) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            latch.ready();
+            info!(by = part, "the cluster is known");
+        }
+    }
+}
+
+/// Hears nodes and other replicas for as long as it is polled.
+pub(crate) async fn hear(replica: Arc<Replica>) {
+    let backbone = &replica.links.backbone;
+    let (reports, picks) = (replica.subjects.reports(), replica.subjects.picks());
+    let mut contact = backbone.contact();
+    loop {
+        contact.borrow_and_update();
+        if let (Ok(reports), Ok(picks)) =
+            (backbone.subscribe(&reports).await, backbone.subscribe(&picks).await)
+        {
+            let mut reports = reports.ready_chunks(BATCH_MAX);
+            let mut picks = picks.ready_chunks(BATCH_MAX);
+            loop {
+                tokio::select! {
+                    Some(messages) = reports.next() => {
+                        heard(&replica, messages.into_iter().map(|message| message.payload));
+                    }
+                    Some(messages) = picks.next() => {
+                        picked(&replica, messages.into_iter().map(|message| message.payload));
+                    }
+                    else => break,
+                }
+            }
+        }
+        // Without a connection there is nobody to hear.
+        let _ = timeout(ANSWER_WITHIN, contact.changed()).await;
+    }
+}
+
+fn heard(replica: &Replica, payloads: impl Iterator<Item = Bytes>) {
+    let reports: Vec<Report> = payloads.filter_map(|payload| understood(replica, &payload)).collect();
+    if reports.is_empty() {
+        return;
+    }
+    let now = replica.now();
+    let mut known = replica.known();
+    for report in reports {
+        known.view.heard(report, now);
+    }
+    drop(known);
+    replica.news.send_replace(());
+}
+
+fn picked(replica: &Replica, payloads: impl Iterator<Item = Bytes>) {
+    let others: Vec<Picks> = payloads
+        .filter_map(|payload| understood(replica, &payload))
+        .filter(|picks: &Picks| picks.by != replica.by)
+        .collect();
+    if others.is_empty() {
+        return;
+    }
+    let now = replica.now();
+    let mut known = replica.known();
+    for Picked { node, count } in others.iter().flat_map(|picks| &picks.picks) {
+        known.view.reserve(node, *count, now);
+    }
+}
+
+/// What a message says, if it is as it should be; else it is counted.
+fn understood<T: for<'a> Deserialize<'a>>(replica: &Replica, payload: &[u8]) -> Option<T> {
+    let read = if payload.len() > REPORT_BYTES_MAX { None } else { serde_json::from_slice(payload).ok() };
+    if read.is_none() {
+        replica.metrics.messages_not_understood.inc();
+        debug!(bytes = payload.len(), "a message that is not understood");
+    }
+    read
+}
+
+/// Tells the other replicas where clients were sent, for as long as it is polled.
+pub(crate) async fn tell(replica: Arc<Replica>) {
+    let subject = replica.subjects.picks();
+    loop {
+        replica.picked.notified().await;
+        sleep(PICKS_GATHERED).await;
+        let mut untold = replica.known().take_untold().into_iter().peekable();
+        while untold.peek().is_some() {
+            let picks = untold.by_ref().take(PICKS_MAX).map(|(node, count)| Picked { node, count }).collect();
+            let picks = Picks { by: replica.by.clone(), picks };
+            // The type has nothing that JSON could refuse.
+            let message = serde_json::to_vec(&picks).unwrap_or_default();
+            // Whom this does not reach learns from the nodes, when the clients have arrived.
+            let _ =
+                timeout(ANSWER_WITHIN, replica.links.backbone.publish(&subject, None, message.into())).await;
+        }
+    }
+}
+
+/// Asks the registry every interval, for as long as it is polled.
+pub(crate) async fn ask(replica: Arc<Replica>, ready: Ready) {
+    let mut due = interval(replica.config.registry_interval);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_up = true;
+    loop {
+        due.tick().await;
+        let answer = timeout(ANSWER_WITHIN, replica.links.registry.nodes()).await;
+        let now = replica.now();
+        let up = match answer {
+            Ok(Ok(records)) => {
+                replica.known().view.registered(records, now);
+                replica.news.send_replace(());
+                ready.now("registry");
+                true
+            }
+            failed => {
+                replica.metrics.registry_errors.inc();
+                if let (Ok(Err(error)), true) = (failed, was_up) {
+                    warn!(%error, "the registry does not answer");
+                }
+                // Every node has reported within an interval.
+                if replica.known().view.age_ms(now).is_some() {
+                    ready.now("backbone");
+                }
+                false
+            }
+        };
+        replica.set_registry_up(up);
+        was_up = up;
+    }
+}
+
+/// Lets go of what has expired, and keeps the figures up to date, for as long as it is polled.
+pub(crate) async fn keep_house(replica: Arc<Replica>) {
+    let mut tick = interval(TICK);
+    let mut figures = interval(FIGURES);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                let now = replica.now();
+                replica.known().view.tick(now);
+            }
+            _ = figures.tick() => show(&replica),
+        }
+    }
+}
+
+fn show(replica: &Replica) {
+    let now = replica.now();
+    let (report, age) = {
+        let known = replica.known();
+        (capacity(&known.view, now, replica.config.utilization_target), known.view.age_ms(now))
+    };
+    let metrics = &replica.metrics;
+    let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    for (state, count) in
+        [("in_service", report.nodes), ("draining", report.draining), ("silent", report.silent)]
+    {
+        metrics.nodes.with_label_values(&[state]).set(gauge(count));
+    }
+    metrics.desired_nodes.set(gauge(report.desired_nodes));
+    metrics.view_age.set(Duration::from_millis(age.unwrap_or(0)).as_secs_f64());
+    metrics.backbone_up.set(i64::from(replica.is_connected()));
+}

@@ -1,0 +1,155 @@
+//! What every part of this stream-manager shares: its settings, its links, and what it knows of the cluster.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ What is known is behind one lock, which nobody holds while waiting for anything.                │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use relay_cluster::Links;
+use relay_cluster::backbone::Contact;
+use relay_lifecycle::backoff::entropy;
+use relay_proto::api::manager::{Reach, ViewState};
+use relay_proto::backbone::{Peer, Subjects};
+use relay_proto::{Incarnation, NodeId};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::events::Recent;
+use crate::http::snapshot::Snapshots;
+use crate::http::urls::Public;
+use crate::metrics::Metrics;
+use crate::view::{Timing, View};
+
+/// Requests at a time that wait for something to become possible.
+const WAITS_MAX: usize = 4096;
+
+/// Requests at a time that ask nodes: each may ask all of them.
+const ASKS_MAX: usize = 64;
+
+/// Clients at a time that follow events: each may read a backlog from the journal.
+const FOLLOWERS_MAX: usize = 1024;
+
+/// One of equal stream-managers.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) config: Config,
+    pub(crate) links: Links,
+    pub(crate) subjects: Subjects,
+    pub(crate) by: Peer,
+    pub(crate) public: Public,
+    pub(crate) metrics: Metrics,
+    pub(crate) waits: Semaphore,
+    pub(crate) asks: Semaphore,
+    pub(crate) followers: Arc<Semaphore>,
+    pub(crate) recent: Recent,
+    pub(crate) snapshots: Snapshots,
+    /// Told whenever something new is known.
+    pub(crate) news: watch::Sender<()>,
+    /// Told when there are picks that the other replicas do not know of.
+    pub(crate) picked: Notify,
+    leaving: watch::Sender<bool>,
+    began: Instant,
+    known: Mutex<Known>,
+    registry_up: AtomicBool,
+    contact: watch::Receiver<Contact>,
+}
+
+/// What is known of the cluster.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) view: View,
+    /// Own picks of which the other replicas have not been told.
+    untold: HashMap<NodeId, u32>,
+}
+
+impl Replica {
+    pub(crate) fn new(config: Config, links: Links, metrics: Metrics, public: Public) -> Self {
+        let timing = Timing::new(config.registry_interval, config.reservation, config.warm_up);
+        Self {
+            subjects: Subjects::new(links.cluster.clone()),
+            by: Peer { node: config.name.clone(), incarnation: Incarnation::new(entropy()) },
+            public,
+            metrics,
+            waits: Semaphore::new(WAITS_MAX),
+            asks: Semaphore::new(ASKS_MAX),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            recent: Recent::new(),
+            snapshots: Snapshots::default(),
+            news: watch::Sender::new(()),
+            picked: Notify::new(),
+            leaving: watch::Sender::new(false),
+            began: Instant::now(),
+            known: Mutex::new(Known { view: View::new(timing), untold: HashMap::new() }),
+            registry_up: AtomicBool::new(false),
+            contact: links.backbone.contact(),
+            config,
+            links,
+        }
+    }
+
+    /// Milliseconds of a clock that never goes back.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Never to be held across a wait.
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How fresh what is known is.
+    pub(crate) fn state_of(&self, view: &View, now: u64) -> ViewState {
+        let reach = |up| if up { Reach::Up } else { Reach::Down };
+        ViewState {
+            registry: reach(self.registry_up.load(Ordering::Relaxed)),
+            backbone: reach(self.is_connected()),
+            age_ms: view.age_ms(now),
+        }
+    }
+
+    pub(crate) fn set_registry_up(&self, up: bool) {
+        self.registry_up.store(up, Ordering::Relaxed);
+        self.metrics.registry_up.set(i64::from(up));
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.contact.borrow().connected
+    }
+
+    /// From now on, what waits for something is answered, and what follows events ends.
+    pub(crate) fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Waits until the replica leaves.
+    pub(crate) async fn left(&self) {
+        // The sender is here, so it cannot be gone.
+        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
+    }
+}
+
+impl Known {
+    /// Keeps a place on a node for a client that is sent there. Tells whether the other replicas are to be told now.
+    pub(crate) fn reserve(&mut self, node: &NodeId, now: u64) -> bool {
+        self.view.reserve(node, 1, now);
+        let was_empty = self.untold.is_empty();
+        match self.untold.get_mut(node) {
+            Some(count) => *count = count.saturating_add(1),
+            None => {
+                self.untold.insert(node.clone(), 1);
+            }
+        }
+        was_empty
+    }
+
+    /// Picks of which the other replicas are to be told.
+    pub(crate) fn take_untold(&mut self) -> HashMap<NodeId, u32> {
+        std::mem::take(&mut self.untold)
+    }
+}

@@ -1,0 +1,169 @@
+//! Accepts connections and owns every one of them, from the first byte to the last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_lifecycle::backoff::{Backoff, entropy};
+use relay_lifecycle::drain::{Drain, Phase};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, error, warn};
+
+use crate::http::Http;
+use crate::metrics::Counted;
+use crate::socket::Timed;
+
+/// Connections that wait in the kernel to be accepted, which it cuts to its own bound. What does not fit there tries again
+/// only after a second.
+const BACKLOG: u32 = 4096;
+
+/// How long to wait after the first failure to accept, and at the most: file descriptors come back when connections end.
+const ACCEPT_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
+
+/// Silence before a complete request head, and between two requests: longer than a browser or a pool of connections mostly
+/// pauses, and short enough that those who hold connections for nothing make room.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a write may find no room.
+const WRITE_WITHIN: Duration = Duration::from_secs(20);
+
+/// Request line and headers together, and what is buffered of an answer: a browser with many cookies stays far below.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Headers of one request.
+const HEADERS_MAX: usize = 64;
+
+/// How long requests that run may take when the process leaves: longer than a node is waited for.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// The accepting socket and the tasks of all connections.
+#[derive(Debug)]
+pub(crate) struct Server {
+    socket: TcpListener,
+    http: Arc<Http>,
+    permits: Arc<Semaphore>,
+    connections: JoinSet<()>,
+}
+
+impl Server {
+    pub(crate) fn new(socket: TcpListener, http: Http, connections_max: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+        Self { socket, http: Arc::new(http), permits, connections: JoinSet::new() }
+    }
+
+    /// Accepts until the drain begins. Safe to cancel.
+    pub(crate) async fn accept(&mut self, drain: &Drain) {
+        let mut backoff = Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end(), entropy);
+        let mut begun = drain.clone();
+        loop {
+            let accept = async {
+                // A full house leaves further connections in the kernel's queue.
+                let permit = Arc::clone(&self.permits).acquire_owned().await;
+                (permit, self.socket.accept().await)
+            };
+            tokio::select! {
+                biased;
+                () = begun.reached(Phase::Draining) => return,
+                (permit, accepted) = accept => match (permit, accepted) {
+                    (Ok(permit), Ok((stream, peer))) => {
+                        backoff.reset();
+                        let http = Arc::clone(&self.http);
+                        self.connections.spawn(connection(http, stream, peer, permit, drain.clone()));
+                    }
+                    (_, Err(error)) => {
+                        self.http.replica().metrics.accept_errors.inc();
+                        warn!(%error, "connection not accepted");
+                        tokio::time::sleep(backoff.next()).await;
+                    }
+                    (Err(_closed), _) => {}
+                },
+                Some(ended) = self.connections.join_next() => report(ended),
+            }
+        }
+    }
+
+    /// Accepts nothing more, and lets requests that run come to their end for a while.
+    pub(crate) async fn shutdown(self, mut drain: Drain) {
+        let Self { socket, mut connections, .. } = self;
+        drop(socket);
+        let emptied = timeout(DRAIN_WITHIN, async {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = drain.reached(Phase::Cut) => return false,
+                    ended = connections.join_next() => match ended {
+                        Some(ended) => report(ended),
+                        None => return true,
+                    },
+                }
+            }
+        });
+        if emptied.await != Ok(true) {
+            warn!(connections = connections.len(), "drain cut short");
+        }
+        connections.shutdown().await;
+    }
+}
+
+/// Takes the address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A process that restarts takes its address back from the connections that are still on their way out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn connection(
+    http: Arc<Http>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    mut drain: Drain,
+) {
+    let _counted = Counted::new(&http.replica().metrics.connections);
+    // An answer is one write, and nothing is gained by keeping its last packet back. Without it, only slower.
+    let _ = stream.set_nodelay(true);
+    let http = &*http;
+    let service = service_fn(async |request| Ok::<_, Infallible>(http.answer(request, peer).await));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Timed::new(stream, WRITE_WITHIN)), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = drain.reached(Phase::Draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection ended");
+    }
+    drop(permit);
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(panic) = ended
+        && panic.is_panic()
+    {
+        error!(error = %panic, "a connection's task panicked");
+    }
+}
