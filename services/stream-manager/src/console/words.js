@@ -1,6 +1,6 @@
 // What the cluster says, in words. Pure.
 
-import { codecName, containerName, tracksText } from './codecs.js';
+import { containerName, tracksText } from './codecs.js';
 import { agoText, numberText } from './format.js';
 
 /** No node is silent for so long while all is well: three heartbeats. */
@@ -31,9 +31,8 @@ export function mediaParts({ container, tracks = [] }) {
   return [made, made.includes(packing) ? '' : packing].filter(Boolean);
 }
 
-/** Whether its chunks are pictures as they are. */
-export const hasSnapshot = ({ container, tracks = [] }) =>
-  container === 'mjpeg' || tracks.some(({ codec }) => codec && codecName(codec) === 'MJPEG');
+/** Whether its stream is made of pictures that stand for themselves. */
+export const hasSnapshot = ({ container }) => container === 'mjpeg';
 
 /**
  * How far what is shown can be trusted.
