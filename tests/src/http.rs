@@ -8,15 +8,36 @@ use tokio::time::timeout;
 
 use crate::HANG;
 
-/// Status and body of an answer.
+/// Status and body of the answer to a GET.
 ///
 /// # Panics
 /// When nobody listens there, or the answer is no HTTP or does not come.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask("GET", address, path, &[]).await
+}
+
+/// The same with these headers.
+///
+/// # Panics
+/// As [`get`].
+pub async fn get_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    ask("GET", address, path, headers).await
+}
+
+/// Status and body of the answer to a POST without a body.
+///
+/// # Panics
+/// As [`get`].
+pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    ask("POST", address, path, headers).await
+}
+
+async fn ask(method: &str, address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let answer = timeout(HANG, async {
         let mut stream = TcpStream::connect(address).await.unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         // In version 1.0 the end of the connection is the end of the body, whatever its length.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

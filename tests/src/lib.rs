@@ -16,6 +16,7 @@ pub mod client;
 pub mod cluster;
 pub mod ffmpeg;
 pub mod http;
+pub mod manager;
 pub mod nats;
 pub mod node;
 pub mod numbered;
@@ -23,6 +24,7 @@ pub mod process;
 pub mod redis;
 pub mod seed;
 pub mod server;
+pub mod sink;
 pub mod stream;
 pub mod wire;
 

@@ -66,7 +66,12 @@ impl Camera {
 
     /// Connects to a node, which may refuse it.
     pub async fn open(node: &Node, channel_and_key: &str, label: &str) -> Self {
-        let socket = connect(&node.url(&format!("{channel_and_key}/publish"))).await;
+        Self::at(&node.url(&format!("{channel_and_key}/publish")), label).await
+    }
+
+    /// Connects to a URL that ends in `/publish`, where it may be refused.
+    pub async fn at(url: &str, label: &str) -> Self {
+        let socket = connect(url).await;
         let (progress, sent) = watch::channel(0);
         let (finish, finished) = oneshot::channel();
         let mut task = JoinSet::new();
@@ -227,7 +232,12 @@ impl Seen {
 impl Viewer {
     /// Connects to a node, which may have no publisher of the channel yet.
     pub async fn start(node: &Node, channel_and_key: &str) -> Self {
-        let url = node.url(&format!("{channel_and_key}/receive"));
+        Self::at(&node.url(&format!("{channel_and_key}/receive"))).await
+    }
+
+    /// Connects to a URL that ends in `/receive`.
+    pub async fn at(url: &str) -> Self {
+        let url = url.to_owned();
         let mut socket = connect(&url).await;
         let (progress, seen) = watch::channel(Seen::default());
         let mut task = JoinSet::new();

@@ -12,6 +12,7 @@
 
 pub mod ledger;
 pub mod memory;
+pub mod redis;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,14 +27,15 @@ use relay_proto::{Epoch, Incarnation};
 use crate::registry::Answer;
 
 pub use memory::MemoryJournal;
+pub use redis::RedisJournal;
 
 /// The record that all share. Every call is one step for all of them.
 pub trait Journal: fmt::Debug + Send + Sync {
     /// Makes events of what is new in these facts, in their order. Tells the last of them, if there was one.
     fn record<'a>(&'a self, facts: &'a [Fact]) -> Answer<'a, Option<EventId>>;
 
-    /// What happened after this event, the oldest first, at most so many, and never more than
-    /// [`READ_MAX`](relay_proto::journal::READ_MAX). Whoever gets a gap without events goes on from [`EventId::FIRST`]: the
+    /// What happened after this event, the oldest first, at most so many, but one at least and never more
+    /// than [`READ_MAX`](relay_proto::journal::READ_MAX). Whoever gets a gap without events goes on from [`EventId::FIRST`]: the
     /// journal has lost its memory, and what comes next begins a new one.
     fn read(&self, after: EventId, max: usize) -> Answer<'_, Reading>;
 
@@ -91,9 +93,9 @@ fn is_epoch(epoch: Epoch) -> bool {
     epoch > Epoch::NONE && epoch <= EPOCH_MAX
 }
 
-/// What of a reason becomes part of an event.
-fn cut_reason(reason: &str) -> String {
-    reason.chars().take(REASON_CHARS_MAX).collect()
+/// What of a reason becomes part of an event, if anything.
+fn cut_reason(reason: &str) -> Option<String> {
+    (!reason.is_empty()).then(|| reason.chars().take(REASON_CHARS_MAX).collect())
 }
 
 /// The end of the last year that RFC 3339 can tell.

@@ -11,7 +11,7 @@
 //! are reported at once, not one for each start.
 //!
 //! [`settings!`](crate::settings) declares a struct of settings; this module knows nothing of command lines, which are
-//! built from [`Settings::SETTINGS`] elsewhere.
+//! built from [`Settings::declared`] elsewhere.
 
 mod environment;
 mod file;
@@ -64,7 +64,7 @@ impl Setting {
 /// A struct of settings; implemented by [`settings!`](crate::settings).
 pub trait Settings: Sized {
     /// The declarations, in the order of the help.
-    const SETTINGS: &'static [Setting];
+    fn declared() -> Vec<&'static Setting>;
 
     /// Takes each setting's text and parses it. `None` when a problem was noted in `values`.
     fn take(values: &mut Values) -> Option<Self>;
@@ -82,6 +82,8 @@ pub struct Sources<'a> {
     pub file: Option<&'a File>,
     /// Keys whose default differs from the declared one in this role of the program.
     pub defaults: &'a [(&'a str, &'a str)],
+    /// Keys that other roles of the program have: they may stand in the file, which then serves all roles.
+    pub elsewhere: Vec<String>,
 }
 
 /// Where a value came from.
@@ -150,7 +152,8 @@ struct Picked {
 pub fn resolve<S: Settings>(sources: &Sources<'_>) -> Result<Resolved<S>, Problems> {
     let mut values = Values { picked: BTreeMap::new(), problems: Vec::new() };
     let mut effective = Vec::new();
-    for setting in S::SETTINGS {
+    let declared = S::declared();
+    for setting in &declared {
         let (key, variable) = (setting.key(), setting.variable());
         let default = sources.defaults.iter().find(|(own, _)| *own == key).map(|(_, text)| *text);
         let chosen = if let Some(text) = sources.flags.get(&key) {
@@ -173,8 +176,9 @@ pub fn resolve<S: Settings>(sources: &Sources<'_>) -> Result<Resolved<S>, Proble
         };
         effective.push(Effective { key, text, origin });
     }
-    let keys: Vec<String> = S::SETTINGS.iter().map(Setting::key).collect();
     if let Some(file) = sources.file {
+        let own = declared.iter().map(|setting| setting.key());
+        let keys: Vec<String> = own.chain(sources.elsewhere.iter().cloned()).collect();
         values.problems.extend(file.unknown_keys(&keys));
     }
     match S::take(&mut values) {
@@ -249,6 +253,22 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
 /// assert_eq!(greeting.name, "world");
 /// assert!(greeting.patience.is_none());
 /// ```
+///
+/// Structs of settings make up larger ones, so that what several roles of a program share is declared once:
+///
+/// ```
+/// # relay_lifecycle::settings! { /// A.
+/// # struct Greeting { "Manners" { /// Whom to greet
+/// # name "TEXT": String = "world", } } }
+/// relay_lifecycle::settings! {
+///     /// All of them.
+///     struct All {
+///         greeting: Greeting,
+///     }
+/// }
+/// # use relay_lifecycle::config::{resolve, Sources};
+/// assert_eq!(resolve::<All>(&Sources::default()).unwrap().settings.greeting.name, "world");
+/// ```
 #[macro_export]
 macro_rules! settings {
     (
@@ -272,17 +292,20 @@ macro_rules! settings {
         }
 
         impl $crate::config::Settings for $name {
-            const SETTINGS: &'static [$crate::config::Setting] = &[
-                $($(
-                    $crate::config::Setting {
-                        field: stringify!($field),
-                        placeholder: $placeholder,
-                        help: &[$($doc),+],
-                        default: $crate::settings!(@default $($default)?),
-                        heading: $heading,
-                    },
-                )+)+
-            ];
+            fn declared() -> ::std::vec::Vec<&'static $crate::config::Setting> {
+                const SETTINGS: &[$crate::config::Setting] = &[
+                    $($(
+                        $crate::config::Setting {
+                            field: stringify!($field),
+                            placeholder: $placeholder,
+                            help: &[$($doc),+],
+                            default: $crate::settings!(@default $($default)?),
+                            heading: $heading,
+                        },
+                    )+)+
+                ];
+                SETTINGS.iter().collect()
+            }
 
             fn take(values: &mut $crate::config::Values) -> ::core::option::Option<Self> {
                 $($(
@@ -290,6 +313,32 @@ macro_rules! settings {
                 )+)+
                 // All were parsed before the first bad one ends it, so that all problems are reported.
                 Some(Self { $($($field: $field?,)+)+ })
+            }
+        }
+    };
+    (
+        $(#[doc = $struct_doc:literal])+
+        $visibility:vis struct $name:ident {
+            $($group:ident: $type:ty,)+
+        }
+    ) => {
+        $(#[doc = $struct_doc])+
+        #[derive(Debug, Clone)]
+        $visibility struct $name {
+            $($visibility $group: $type,)+
+        }
+
+        impl $crate::config::Settings for $name {
+            fn declared() -> ::std::vec::Vec<&'static $crate::config::Setting> {
+                let mut declared = ::std::vec::Vec::new();
+                $(declared.extend(<$type as $crate::config::Settings>::declared());)+
+                declared
+            }
+
+            fn take(values: &mut $crate::config::Values) -> ::core::option::Option<Self> {
+                $(let $group = <$type as $crate::config::Settings>::take(values);)+
+                // All were parsed before the first bad one ends it, so that all problems are reported.
+                Some(Self { $($group: $group?,)+ })
             }
         }
     };
@@ -332,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_declared_once() {
-        let [grace, _, node] = Test::SETTINGS else { unreachable!() };
+        let [grace, _, node] = Test::declared()[..] else { unreachable!() };
         assert_eq!((grace.key(), grace.variable()), ("grace".to_owned(), "RELAYCAST_GRACE".to_owned()));
         assert_eq!((node.key(), node.variable()), ("node-id".to_owned(), "RELAYCAST_NODE_ID".to_owned()));
         assert_eq!(
@@ -350,6 +399,7 @@ mod tests {
             variables: map(&[("RELAYCAST_RECEIVERS_MAX", "2")]),
             file: Some(&file),
             defaults: &[("receivers-max", "4")],
+            elsewhere: Vec::new(),
         };
         let now = |sources: &Sources<'_>| {
             let resolved = resolve::<Test>(sources).unwrap();
@@ -364,6 +414,15 @@ mod tests {
         assert_eq!(now(&sources), (4, Origin::Default));
         sources.defaults = &[];
         assert_eq!(now(&sources), (10, Origin::Default));
+    }
+
+    #[test]
+    fn what_another_role_has_may_stand_in_the_file() {
+        let file = File::parse("a.toml", "colour = 1").unwrap();
+        let sources =
+            Sources { file: Some(&file), elsewhere: vec!["colour".to_owned()], ..Sources::default() };
+        assert!(resolve::<Test>(&sources).is_ok());
+        assert!(resolve::<Test>(&Sources { elsewhere: Vec::new(), ..sources }).is_err());
     }
 
     #[test]
@@ -384,6 +443,7 @@ mod tests {
             variables: map(&[("RELAYCAST_GRACE", "15")]),
             file: Some(&file),
             defaults: &[],
+            elsewhere: Vec::new(),
         };
         let problems = resolve::<Test>(&sources).unwrap_err().to_string();
         assert_eq!(

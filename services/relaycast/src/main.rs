@@ -1,11 +1,11 @@
-//! `relaycast`: the node and its clients in one binary.
+//! `relaycast`: nodes, stream-managers and clients in one binary.
 
 mod client;
 mod exit;
-mod node;
 mod probe;
 mod publish;
 mod receive;
+mod server;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -33,8 +33,9 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Standalone(Box<node::StandaloneArgs>),
-    Edge(Box<node::EdgeArgs>),
+    Standalone(Box<server::StandaloneArgs>),
+    Edge(Box<server::EdgeArgs>),
+    Manager(Box<server::ManagerArgs>),
     Publish(publish::Args),
     Receive(receive::Args),
     Probe(probe::Args),
@@ -75,6 +76,7 @@ impl Command {
         match self {
             Self::Standalone(args) => args.run(),
             Self::Edge(args) => args.run(),
+            Self::Manager(args) => args.run(),
             Self::Publish(args) => client(|drain| args.run(drain)),
             Self::Receive(args) => client(|drain| args.run(drain)),
             Self::Probe(args) => client(|drain| args.run(drain)),

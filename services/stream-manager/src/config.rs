@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use relay_proto::NodeId;
 
+use crate::webhooks::Endpoint;
+
 /// Every setting of a stream-manager.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,6 +35,8 @@ pub struct Config {
     pub operator_tokens: Vec<Token>,
     /// The application that streams belong to in the dialects of Red5.
     pub red5_app: String,
+    /// Whom to tell what happens.
+    pub webhooks: Vec<Endpoint>,
     /// Connections at a time.
     pub connections_max: usize,
 }
@@ -170,6 +174,7 @@ impl Default for Config {
             reader_tokens: Vec::new(),
             operator_tokens: Vec::new(),
             red5_app: "live".to_owned(),
+            webhooks: Vec::new(),
             connections_max: 16_384,
         }
     }

@@ -60,7 +60,8 @@ impl Told {
 #[derive(Debug)]
 pub(crate) struct Recent {
     ring: Mutex<Ring>,
-    news: watch::Sender<()>,
+    /// The newest event.
+    news: watch::Sender<EventId>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +82,7 @@ pub(crate) enum Following {
 
 impl Recent {
     pub(crate) fn new() -> Self {
-        Self { ring: Mutex::default(), news: watch::Sender::new(()) }
+        Self { ring: Mutex::default(), news: watch::Sender::new(EventId::FIRST) }
     }
 
     /// The newest event that is known; `None` before the journal has answered.
@@ -99,15 +100,15 @@ impl Recent {
         Following::Here(ring.events.iter().skip(from).take(max).cloned().collect())
     }
 
-    /// Told whenever there is more.
-    pub(crate) fn news(&self) -> watch::Receiver<()> {
+    /// The newest event, told whenever there is another.
+    pub(crate) fn news(&self) -> watch::Receiver<EventId> {
         self.news.subscribe()
     }
 
     /// The journal's newest event, where to begin.
     fn begin(&self, newest: EventId) {
         *self.lock() = Ring { begin: Some(newest), events: VecDeque::new() };
-        self.news.send_replace(());
+        self.news.send_replace(newest);
     }
 
     /// What the journal has after the newest event here.
@@ -127,8 +128,9 @@ impl Recent {
             }
             ring.events.push_back(Arc::new(Told::new(event)));
         }
+        let newest = ring.newest().unwrap_or_default();
         drop(ring);
-        self.news.send_replace(());
+        self.news.send_replace(newest);
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {

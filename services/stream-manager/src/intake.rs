@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::capacity::capacity;
 use crate::replica::Replica;
+use crate::webhooks::Census;
 
 /// What a call of the registry or a message out may take.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -187,10 +188,25 @@ pub(crate) async fn keep_house(replica: Arc<Replica>) {
             _ = tick.tick() => {
                 let now = replica.now();
                 replica.known().view.tick(now);
+                count(&replica, now);
             }
             _ = figures.tick() => show(&replica),
         }
     }
+}
+
+/// Tells whoever tells the journal how nodes are. Nothing is said of those that this replica has never heard of, nor while it
+/// hears nobody: the view takes nobody for silent then.
+fn count(replica: &Replica, now: u64) {
+    let census: Census =
+        replica.known().view.nodes().map(|member| (member.peer(), member.phase(now))).collect();
+    replica.census.send_if_modified(|known| {
+        let is_news = *known != census;
+        if is_news {
+            *known = census;
+        }
+        is_news
+    });
 }
 
 fn show(replica: &Replica) {

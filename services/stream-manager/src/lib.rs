@@ -17,6 +17,7 @@ mod replica;
 mod server;
 mod socket;
 pub mod view;
+pub mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use crate::intake::Ready;
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::server::Server;
+use crate::webhooks::Webhooks;
 
 /// A stream-manager that is bound and not yet serving.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ pub struct Manager {
     server: Server,
     ready: Ready,
     readiness: Readiness,
+    webhooks: Webhooks,
     address: SocketAddr,
 }
 
@@ -64,6 +67,9 @@ pub enum BindError {
     /// A metric of this name is registered already.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
+    /// An endpoint of a webhook cannot be spoken to.
+    #[error(transparent)]
+    Webhooks(#[from] webhooks::SetupError),
 }
 
 impl Manager {
@@ -88,9 +94,18 @@ impl Manager {
         let ready = Ready::new(links.shared.then(|| readiness.latch("registry")));
         let public = Public::new(config.public_url.as_deref(), address);
         let connections_max = config.connections_max;
+        let endpoints = config.webhooks.clone();
         let replica = Arc::new(Replica::new(config, links, metrics, public));
+        let sources = webhooks::Sources {
+            journal: Arc::clone(&replica.links.journal),
+            holder: replica.by.incarnation,
+            hints: replica.recent.news(),
+            census: replica.census.subscribe(),
+            limits: webhooks::Limits::default(),
+        };
+        let webhooks = Webhooks::new(endpoints, sources, registry)?;
         let server = Server::new(socket, Http::new(Arc::clone(&replica)), connections_max);
-        Ok(Self { replica, server, ready, readiness: readiness.clone(), address })
+        Ok(Self { replica, server, ready, readiness: readiness.clone(), webhooks, address })
     }
 
     /// The address that was taken.
@@ -100,13 +115,16 @@ impl Manager {
 
     /// Serves until the drain is over.
     pub async fn run(self, mut drain: Drain) {
-        let Self { replica, mut server, ready, readiness, .. } = self;
+        let Self { replica, mut server, ready, readiness, webhooks, .. } = self;
+        let webhooks = Arc::new(webhooks);
         let mut tasks = JoinSet::new();
         tasks.spawn(intake::hear(Arc::clone(&replica)));
         tasks.spawn(intake::ask(Arc::clone(&replica), ready));
         tasks.spawn(intake::tell(Arc::clone(&replica)));
         tasks.spawn(intake::keep_house(Arc::clone(&replica)));
         tasks.spawn(events::follow(Arc::clone(&replica)));
+        let deliveries = Arc::clone(&webhooks);
+        tasks.spawn(async move { deliveries.run().await });
         tokio::select! {
             () = server.accept(&drain) => {}
             // None of them returns.
@@ -120,6 +138,7 @@ impl Manager {
         replica.leave();
         server.shutdown(drain).await;
         tasks.shutdown().await;
+        webhooks.release().await;
         info!("drain ended");
     }
 }

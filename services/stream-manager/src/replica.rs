@@ -25,6 +25,7 @@ use crate::http::snapshot::Snapshots;
 use crate::http::urls::Public;
 use crate::metrics::Metrics;
 use crate::view::{Timing, View};
+use crate::webhooks::Census;
 
 /// Requests at a time that wait for something to become possible.
 const WAITS_MAX: usize = 4096;
@@ -51,6 +52,8 @@ pub(crate) struct Replica {
     pub(crate) snapshots: Snapshots,
     /// Told whenever something new is known.
     pub(crate) news: watch::Sender<()>,
+    /// Every run of a node that is known, and how it is.
+    pub(crate) census: watch::Sender<Census>,
     /// Told when there are picks that the other replicas do not know of.
     pub(crate) picked: Notify,
     leaving: watch::Sender<bool>,
@@ -82,6 +85,7 @@ impl Replica {
             recent: Recent::new(),
             snapshots: Snapshots::default(),
             news: watch::Sender::new(()),
+            census: watch::Sender::default(),
             picked: Notify::new(),
             leaving: watch::Sender::new(false),
             began: Instant::now(),

@@ -13,6 +13,7 @@ mod nodes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_proto::api::ChannelState;
 use relay_tests::seed::Seed;
 use relay_tests::until;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -69,11 +70,28 @@ async fn whatever_fails_streams_stay_in_order_and_everything_recovers() {
         assert_eq!(node.readyz().await.0, 200);
     }
 
+    for manager in nodes.managers() {
+        until("the stream-managers count as many viewers as there are sockets", async || {
+            sleep(Duration::from_millis(100)).await;
+            let channels = manager.channels().await;
+            let live = channels.iter().filter(|channel| channel.state == ChannelState::Live).count();
+            let receivers: u64 = channels.iter().map(|channel| channel.receivers).sum();
+            (live == CHANNELS && receivers == RECEIVERS as u64).then_some(())
+        })
+        .await;
+    }
+
     let report = clients.finish().await;
     eprintln!("{report}");
     for what in ["sessions", "publications", "leases", "upstreams", "exports", "channels"] {
         let name = format!("relaycast_{what}");
         until(&format!("no {what} are left"), async || (nodes.sum(&name).await == 0.0).then_some(())).await;
+    }
+    for manager in nodes.managers() {
+        until("the stream-managers know of no channel", async || {
+            manager.channels().await.is_empty().then_some(())
+        })
+        .await;
     }
     assert_eq!(nodes.live_leases().await, 0);
     nodes.every_channel_is_free(CHANNELS).await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use relay_tests::client::Publisher;
+use relay_tests::manager::Manager;
 use relay_tests::nats::Nats;
 use relay_tests::node::Node;
 use relay_tests::redis::{Redis, Reply};
@@ -22,6 +23,7 @@ pub(crate) struct Nodes {
     nats: Nats,
     wires: Vec<Wires>,
     nodes: Vec<Node>,
+    managers: [Manager; 2],
     addresses: Arc<Addresses>,
 }
 
@@ -44,7 +46,11 @@ impl Nodes {
             nodes.push(start(number, wires).await);
         }
         let addresses = std::array::from_fn(|number| Some(nodes[number].address()));
-        let this = Self { redis, nats, wires, nodes, addresses: Arc::new(Mutex::new(addresses)) };
+        let managers = [
+            Manager::start(redis.address(), nats.address(), &[]).await,
+            Manager::start(redis.address(), nats.address(), &[]).await,
+        ];
+        let this = Self { redis, nats, wires, nodes, managers, addresses: Arc::new(Mutex::new(addresses)) };
         for node in &this.nodes {
             until("the node is ready", async || (node.readyz().await.0 == 200).then_some(())).await;
         }
@@ -53,6 +59,11 @@ impl Nodes {
 
     pub(crate) fn addresses(&self) -> &Arc<Addresses> {
         &self.addresses
+    }
+
+    /// The stream-managers, at which nothing is made to fail but what they depend on.
+    pub(crate) fn managers(&self) -> &[Manager] {
+        &self.managers
     }
 
     pub(crate) fn all(&self) -> &[Node] {

@@ -8,24 +8,31 @@ fn stdout(ended: Ended) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
-/// The keys that `--check` prints.
-fn keys() -> Vec<String> {
-    let text = stdout(run(&["edge", "--check"]));
+/// The keys that `--check` prints for a role.
+fn keys(role: &str) -> Vec<String> {
+    // A stream-manager by itself makes no sense.
+    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1"];
+    let text = stdout(run(&[role, "--check", cluster[0], cluster[1]]));
     text.lines().map(|line| line.trim_start_matches("# ").split(' ').next().unwrap().to_owned()).collect()
 }
 
 #[test]
 fn help_lists_every_setting_with_variable_and_default() {
-    let keys = keys();
-    assert!(keys.len() > 25, "{keys:?}");
-    for role in ["edge", "standalone"] {
+    let headings = ["Addresses:", "Publishers:", "Receivers:", "Cache:", "Limits:", "Timing:", "Logs:"];
+    for (role, headings) in [
+        ("edge", &headings[..]),
+        ("standalone", &headings),
+        ("manager", &["Addresses:", "Stream-manager:", "Cluster:", "Logs:"]),
+    ] {
+        let keys = keys(role);
+        assert!(keys.len() > 20, "{keys:?}");
         let help = stdout(run(&[role, "--help"]));
         for key in &keys {
             let variable = format!("[env: RELAYCAST_{}]", key.to_uppercase().replace('-', "_"));
             assert!(help.contains(&format!("  --{key} <")), "{role} --{key}");
             assert!(help.contains(&variable), "{role} {variable}");
         }
-        for heading in ["Addresses:", "Publishers:", "Receivers:", "Cache:", "Limits:", "Timing:", "Logs:"] {
+        for heading in headings {
             assert!(help.contains(heading), "{role} {heading}");
         }
         for code in ["  0  ", "  2  ", "  3  ", "  4  ", "  5  ", "  6  "] {
@@ -34,6 +41,41 @@ fn help_lists_every_setting_with_variable_and_default() {
     }
     assert!(stdout(run(&["edge", "--help"])).contains("[default: 0.0.0.0:8080]"));
     assert!(stdout(run(&["standalone", "--help"])).contains("[default: 127.0.0.1:8080]"));
+}
+
+#[test]
+fn one_file_serves_all_roles() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relaycast.toml");
+    let path = path.to_str().unwrap();
+    let text = "redis = \"redis://h\"\nnats = \"nats://h\"\ngrace = \"7s\"\nwarm-up = \"9s\"\n";
+    std::fs::write(path, text).unwrap();
+    for role in ["edge", "standalone", "manager"] {
+        let ended = run(&[role, "--config", path, "--check"]);
+        assert_eq!(ended.code, Some(0), "{role}: {}", ended.stderr);
+    }
+    std::fs::write(path, "warm-ap = \"9s\"\n").unwrap();
+    let ended = run(&["edge", "--config", path, "--check"]);
+    assert!(ended.stderr.contains("did you mean 'warm-up'?"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_token_that_is_wrong_is_not_told() {
+    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1"];
+    let check = |token: &str| {
+        let flag = format!("--operator-tokens={token}");
+        run(&["manager", "--check", cluster[0], cluster[1], &flag])
+    };
+    let ended = check("hunter2");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("operator-tokens: a token has at least 16"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    let ended = check("hunter2hunter2hunter2");
+    assert_eq!(ended.code, Some(0));
+    assert!(!stdout(ended).contains("hunter2"));
+    let ended = run(&["manager", "--check"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("takes --redis and --nats"), "{}", ended.stderr);
 }
 
 #[test]

@@ -119,7 +119,7 @@ struct Follower {
     /// How far it is.
     after: EventId,
     filter: Filter,
-    news: watch::Receiver<()>,
+    news: watch::Receiver<EventId>,
     begun: bool,
     _permit: OwnedSemaphorePermit,
     _counted: Counted,

@@ -5,6 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use relay_proto::api::manager::ClusterNode;
 use relay_proto::api::{Channel, ChannelState};
+use relay_proto::backbone::Peer;
+use relay_proto::event::NodePhase;
 use relay_proto::registry::{NodeRecord, NodeState};
 
 use super::reservations::Reservations;
@@ -96,6 +98,20 @@ impl Member {
     /// Whether it takes new sessions, as it says itself.
     pub fn is_in_service(&self) -> bool {
         self.record.state == NodeState::InService
+    }
+
+    /// The run.
+    pub fn peer(&self) -> Peer {
+        Peer { node: self.record.node.clone(), incarnation: self.record.incarnation }
+    }
+
+    /// How it is, as the journal wants to know.
+    pub fn phase(&self, now: u64) -> NodePhase {
+        match self.record.state {
+            _ if self.is_silent(now) => NodePhase::Lost,
+            NodeState::InService => NodePhase::InService,
+            NodeState::Draining => NodePhase::Draining,
+        }
     }
 
     /// Places that are kept on it for clients on their way, as of the last tick.

@@ -1,15 +1,12 @@
 //! Every setting of a node, declared once: name, help, unit, default.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::str::FromStr;
 
 use relay_edge::{Config, PublisherPolicy, ReceivePolicy};
-use relay_lifecycle::backoff::entropy;
 use relay_lifecycle::config::{ByteSize, List, TimeSpan};
-use relay_lifecycle::telemetry::{Filter, Format, Log};
 use relay_proto::NodeId;
+
+use super::{Choice, ClusterSettings, Named, drawn_name, host};
 
 relay_lifecycle::settings! {
     /// Every setting of a node.
@@ -30,25 +27,6 @@ relay_lifecycle::settings! {
             page "true|false": bool = "true",
         }
         "Cluster" {
-            /// Registry that all nodes share: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… with TLS,
-            /// redis+cluster://HOST,HOST,… or redis+sentinel://HOST,HOST,…/MASTER; a node without one is alone
-            redis "URL": String,
-            /// Backbone that all nodes share: nats://[USER:PASSWORD@]HOST[:PORT] or tls://…, several separated by commas
-            nats "URL,…": String,
-            /// Certificates in PEM to trust for the registry, instead of those of the system
-            redis_ca_file "FILE": PathBuf,
-            /// Certificates in PEM to trust for the backbone, instead of those of the system
-            nats_ca_file "FILE": PathBuf,
-            /// Credentials for the backbone, as nsc writes them
-            nats_credentials_file "FILE": PathBuf,
-            /// Name of the cluster: the first part of its keys in Redis and subjects in NATS
-            cluster "NAME": NodeId = "relaycast",
-            /// What keys of streams are hashed with before they go to the registry; the same on all nodes. Without one, who
-            /// can read the registry can try keys until one fits
-            cluster_secret "TEXT": String,
-            /// How often the registry is told of this node and its channels; what it was not told of for three times as long
-            /// is over
-            registry_interval "DURATION": TimeSpan = "2s",
             /// How long a channel is pulled from another node after its last receiver here has left
             upstream_linger "DURATION": TimeSpan = "10s",
             /// Where this node runs, for whoever chooses between nodes
@@ -109,55 +87,26 @@ relay_lifecycle::settings! {
             /// How long leaving may take after SIGTERM or SIGINT; a second signal ends it at once
             drain_deadline "DURATION": TimeSpan = "30s",
         }
-        "Logs" {
-            /// How a line looks: auto (text on a terminal, else JSON), text or json
-            log_format "FORMAT": Format = "auto",
-            /// What is logged: error, warn, info, debug, trace, or pairs such as relay_edge=debug,info
-            log_level "FILTER": Filter = "info",
-        }
     }
 }
 
 impl NodeSettings {
-    /// How to log.
-    pub(super) fn log(&self) -> Log {
-        Log { format: self.log_format, filter: self.log_level.clone() }
-    }
-
-    /// How to reach the other nodes, if there are to be any.
-    pub(super) fn cluster(&self) -> Result<Option<Cluster>, &'static str> {
-        match (&self.redis, &self.nats) {
-            (None, None) => Ok(None),
-            (Some(redis), Some(nats)) => Ok(Some(Cluster {
-                redis: redis.clone(),
-                redis_ca_file: self.redis_ca_file.clone(),
-                nats: nats.clone(),
-                nats_ca_file: self.nats_ca_file.clone(),
-                nats_credentials_file: self.nats_credentials_file.clone(),
-                name: self.cluster.clone(),
-                secret: self.cluster_secret.clone(),
-            })),
-            (Some(_), None) => Err("--redis without --nats: a cluster takes both"),
-            (None, Some(_)) => Err("--nats without --redis: a cluster takes both"),
-        }
-    }
-
     /// The node's configuration. Without `..`, so that a setting which is not declared above does not compile.
-    pub(super) fn into_config(self) -> Config {
+    pub(in super::super) fn into_config(self, cluster: &ClusterSettings) -> Config {
         let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
         Config {
             listen: self.listen,
-            node_id: self.node_id.unwrap_or_else(|| if self.redis.is_some() { node_id() } else { alone() }),
+            node_id: self.node_id.unwrap_or_else(|| if cluster.is_set() { drawn_name() } else { alone() }),
             advertise_url: self
                 .advertise_url
-                .or_else(|| self.redis.is_some().then(|| url_by_host(self.listen)).flatten()),
+                .or_else(|| cluster.is_set().then(|| url_by_host(self.listen)).flatten()),
             publisher_policy: self.publisher_policy.0,
             receive_policy: self.receive_policy.0,
             publisher_stall_timeout: self.publisher_stall_timeout.get(),
             publisher_media_timeout: self.publisher_media_timeout.map(TimeSpan::get),
             challenge_timeout: self.challenge_timeout.get(),
             grace: self.grace.get(),
-            registry_interval: self.registry_interval.get(),
+            registry_interval: cluster.registry_interval.get(),
             upstream_linger: self.upstream_linger.get(),
             region: self.region,
             zone: self.zone,
@@ -182,20 +131,6 @@ impl NodeSettings {
     }
 }
 
-/// The settings of which nothing may be shown, since passwords may stand in them.
-pub(super) const SECRETS: [&str; 3] = ["redis", "nats", "cluster-secret"];
-
-/// How to reach the other nodes.
-pub(super) struct Cluster {
-    pub(super) redis: String,
-    pub(super) redis_ca_file: Option<PathBuf>,
-    pub(super) nats: String,
-    pub(super) nats_ca_file: Option<PathBuf>,
-    pub(super) nats_credentials_file: Option<PathBuf>,
-    pub(super) name: NodeId,
-    pub(super) secret: Option<String>,
-}
-
 fn alone() -> NodeId {
     relay_edge::DEFAULT_NODE_ID.parse().expect("the default follows the grammar")
 }
@@ -203,33 +138,6 @@ fn alone() -> NodeId {
 /// Nobody reaches a node under the address that stands for all addresses.
 fn url_by_host(listen: SocketAddr) -> Option<String> {
     (listen.ip().is_unspecified() && listen.port() != 0).then(|| format!("ws://{}:{}", host(), listen.port()))
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// A name that no other node has, and that a person can find.
-fn node_id() -> NodeId {
-    const HOST_CHARS_MAX: usize = 100;
-
-    let host = host();
-    let host = host.split('.').next().unwrap_or_default();
-    let host: String = host
-        .chars()
-        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
-        .take(HOST_CHARS_MAX)
-        .collect();
-    format!("{host}-{:04x}", entropy() & 0xFFFF).parse().unwrap_or_else(|_| alone())
-}
-
-/// A choice of the node, under the name it has in settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Named<T>(T);
-
-/// What can be chosen.
-pub(crate) trait Choice: Copy + PartialEq + 'static {
-    const NAMES: &'static [(&'static str, Self)];
 }
 
 impl Choice for PublisherPolicy {
@@ -245,36 +153,17 @@ impl Choice for ReceivePolicy {
         &[("publisher-key", Self::PublisherKey), ("open", Self::Open)];
 }
 
-/// Not one of the names.
-#[derive(Debug)]
-pub(crate) struct NotAChoice(Vec<&'static str>);
-
-impl fmt::Display for NotAChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not one of {}", self.0.join(", "))
-    }
-}
-
-impl<T: Choice> FromStr for Named<T> {
-    type Err = NotAChoice;
-
-    fn from_str(text: &str) -> Result<Self, NotAChoice> {
-        let found = T::NAMES.iter().find(|(name, _)| *name == text);
-        found
-            .map(|(_, choice)| Self(*choice))
-            .ok_or_else(|| NotAChoice(T::NAMES.iter().map(|(name, _)| *name).collect()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use relay_lifecycle::config::{Sources, resolve};
 
+    use super::super::EdgeSettings;
     use super::*;
 
     #[test]
     fn defaults_are_those_of_the_node() {
-        let ours = resolve::<NodeSettings>(&Sources::default()).unwrap().settings.into_config();
+        let ours = resolve::<EdgeSettings>(&Sources::default()).unwrap().settings;
+        let ours = ours.node.into_config(&ours.cluster);
         // The node's own default is for tests, which must not be reachable from elsewhere.
         let theirs = Config { listen: ours.listen, ..Config::default() };
         assert_eq!(format!("{ours:#?}"), format!("{theirs:#?}"));

@@ -41,7 +41,7 @@ fn flag<R: Role>(setting: &Setting) -> Arg {
 
 impl<R: Role> clap::Args for Flags<R> {
     fn augment_args(command: Command) -> Command {
-        command.args(R::Settings::SETTINGS.iter().map(flag::<R>))
+        command.args(R::Settings::declared().into_iter().map(flag::<R>))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -57,7 +57,7 @@ impl<R: Role> clap::FromArgMatches for Flags<R> {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in R::Settings::SETTINGS {
+        for setting in R::Settings::declared() {
             let key = setting.key();
             if let Some(text) = matches.get_one::<String>(&key) {
                 self.texts.insert(key, text.clone());
