@@ -9,7 +9,7 @@
 //!
 //! [`Http::answer`] serves picks itself, since all clients ask for them, and routes everything else.
 
-mod access;
+pub(crate) mod access;
 mod channels;
 mod commands;
 mod docs;
@@ -17,7 +17,7 @@ mod follow;
 mod nodes;
 mod openapi;
 mod pick;
-mod problem;
+pub(crate) mod problem;
 mod query;
 mod sessions;
 pub(crate) mod snapshot;
@@ -48,6 +48,7 @@ use self::access::{From, Need};
 use self::pick::{Reserve, Wanted};
 use self::problem::{Kind, Problem};
 use crate::config::Reads;
+use crate::console;
 use crate::metrics::class;
 use crate::replica::Replica;
 
@@ -166,6 +167,7 @@ impl Http {
         let router = ENDPOINTS
             .iter()
             .fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.methods)()))
+            .merge(console::routes())
             .fallback(async || Problem::new(Kind::NoSuchPath))
             // Which they are, the router says itself.
             .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
@@ -290,7 +292,7 @@ async fn account(State(replica): State<Arc<Replica>>, request: Request, next: Ne
 }
 
 /// An answer that is true for a moment only.
-fn json<T: Serialize>(answer: &T) -> Response {
+pub(crate) fn json<T: Serialize>(answer: &T) -> Response {
     // No answer has a map with odd keys or anything else that JSON could refuse.
     let body = serde_json::to_vec(answer).unwrap_or_default();
     let headers = [

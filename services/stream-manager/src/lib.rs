@@ -6,6 +6,7 @@
 
 pub mod capacity;
 pub mod config;
+mod console;
 mod events;
 mod http;
 mod intake;

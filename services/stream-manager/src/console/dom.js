@@ -1,0 +1,1 @@
+../../../edge/src/page/dom.js

@@ -1,0 +1,58 @@
+// Where one is on the page, and where its questions go. Pure.
+
+/** What a fragment can show. */
+const LISTS = ['nodes', 'channels', 'events'];
+
+/**
+ * `#nodes`, `#channel=NAME`: what a fragment asks for. Anything else is the list of nodes.
+ *
+ * @returns {{view: 'nodes' | 'channels' | 'events' | 'node' | 'channel', name: string | null}}
+ */
+export function routeOf(fragment) {
+  const text = fragment.replace(/^#/, '');
+  if (LISTS.includes(text)) return { view: text, name: null };
+  const wanted = new URLSearchParams(text);
+  for (const view of ['channel', 'node']) {
+    const name = wanted.get(view);
+    if (name) return { view, name };
+  }
+  return { view: 'nodes', name: null };
+}
+
+export const nodeLink = (name) => `#node=${encodeURIComponent(name)}`;
+
+export const channelLink = (name) => `#channel=${encodeURIComponent(name)}`;
+
+/** The list that a view belongs to. */
+export const listOf = (view) => ({ node: 'nodes', channel: 'channels' })[view] ?? view;
+
+/**
+ * An address of the API, beside the page: a path prefix that a proxy added stays.
+ *
+ * @param {string} base the page's own address
+ * @param {string[]} path its parts, names among them
+ * @param {object} query what is null, undefined or empty is not asked
+ */
+export function apiUrl(base, path, query = {}) {
+  const url = new URL(path.map(encodePart).join('/'), base);
+  url.hash = '';
+  url.search = '';
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== '') url.searchParams.set(name, value);
+  }
+  return url.href;
+}
+
+// A colon parts a name from what is done to it, and no name has one.
+const encodePart = (part) => encodeURIComponent(part).replaceAll('%3A', ':');
+
+/**
+ * The page that plays a channel, of the template that a pick answers; null where that is no page. It comes over the network,
+ * so it must not become a script.
+ */
+export function playerUrl(template, channel, key) {
+  if (typeof template !== 'string') return null;
+  const text = template.replaceAll('{channel}', () => encodeURIComponent(channel)).replaceAll('{key}', () => encodeURIComponent(key));
+  const url = URL.parse(text);
+  return url && /^https?:$/.test(url.protocol) ? url.href : null;
+}
