@@ -50,9 +50,17 @@ pub(crate) struct Session {
     pub(crate) inbound: Inbound,
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) keeper: Keeper,
+    pub(crate) admitted: bool,
 }
 
 impl Session {
+    /// The client is let in. Counts once, however often it is said.
+    pub(crate) fn admit(&mut self) {
+        if !std::mem::replace(&mut self.admitted, true) {
+            self.node.metrics.sessions_accepted.inc();
+        }
+    }
+
     /// Waits while there is nothing to do but to stay alive. Safe to cancel.
     pub(crate) async fn idle(&mut self) -> Ended {
         let mut kept = pin!(self.keeper.keep());

@@ -7,6 +7,7 @@ use relay_proto::websocket::{Close, Kind};
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) sessions: IntGaugeVec,
+    pub(crate) sessions_accepted: IntCounter,
     pub(crate) session_ends: IntCounterVec,
     pub(crate) handshakes_refused: IntCounterVec,
     pub(crate) connections: IntGauge,
@@ -104,6 +105,10 @@ impl Metrics {
         registry.register(Box::new(sessions.clone()))?;
         let metrics = Self {
             sessions,
+            sessions_accepted: counter(
+                "relaycast_sessions_accepted_total",
+                "Sessions that were let in: publishers that publish, receivers and probes that have or await a stream.",
+            )?,
             session_ends: counters(
                 "relaycast_session_ends_total",
                 "Sessions that ended, by kind and by reason of the end.",

@@ -71,7 +71,7 @@ pub(crate) fn open(node: &Arc<Node>, accepted: Accepted) -> Opened {
     };
     let (inbound, outlet) = socket::split(stream, read_ahead, &limits);
     let keeper = Keeper::new(node, kind, Arc::clone(&outlet));
-    let session = Session { node: Arc::clone(node), inbound, outlet, keeper };
+    let session = Session { node: Arc::clone(node), inbound, outlet, keeper, admitted: false };
     Opened { session, ask, id: node.session_id(), peer, kind, at: Instant::now() }
 }
 
