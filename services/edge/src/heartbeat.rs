@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use relay_lifecycle::process::{Usage, Used};
 use relay_lifecycle::readiness::{Latch, Readiness};
-use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState};
+use relay_proto::registry::{Capacity, Load, NodeRecord};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
@@ -21,6 +22,10 @@ pub(crate) struct Heartbeat {
     started_ms: u64,
     processors: u32,
     state: Mutex<State>,
+    /// The last record, for the reports.
+    records: watch::Sender<Option<Arc<NodeRecord>>>,
+    /// One heartbeat at a time, so that none overtakes a newer one.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -107,6 +112,8 @@ impl Heartbeat {
                 usage: Usage::new(processors),
                 rates: Rates::default(),
             }),
+            records: watch::Sender::new(None),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -127,7 +134,10 @@ impl Heartbeat {
 
     /// One heartbeat.
     pub(crate) async fn beat(&self) {
-        let record = self.record();
+        let _turn = self.turn.lock().await;
+        let record = Arc::new(self.record());
+        // Before the registry is asked: that may take a while, and whoever hears the reports does without it.
+        self.records.send_replace(Some(Arc::clone(&record)));
         let cluster = &self.node.cluster;
         match timeout(ANSWER_TIMEOUT, cluster.registry.announce(&record, cluster.terms.ttl)).await {
             Ok(Ok(displaced)) => {
@@ -144,6 +154,11 @@ impl Heartbeat {
                 }
             }
         }
+    }
+
+    /// The record of each heartbeat.
+    pub(crate) fn records(&self) -> watch::Receiver<Option<Arc<NodeRecord>>> {
+        self.records.subscribe()
     }
 
     /// The node has left.
@@ -170,7 +185,7 @@ impl Heartbeat {
             url: self.url.clone(),
             region: node.config.region.clone(),
             zone: node.config.zone.clone(),
-            state: if node.is_leaving() { NodeState::Draining } else { NodeState::InService },
+            state: node.service.state(),
             roles: node.config.roles.clone(),
             capacity: Capacity {
                 egress: node.config.egress_max,

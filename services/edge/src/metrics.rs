@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) gaps: IntCounterVec,
     pub(crate) stale: IntCounter,
     pub(crate) messages_not_understood: IntCounter,
+    pub(crate) draining: IntGauge,
+    pub(crate) reports_lost: IntCounter,
 }
 
 /// Why a connection never became a session.
@@ -182,6 +184,11 @@ impl Metrics {
             messages_not_understood: counter(
                 "relaycast_messages_not_understood_total",
                 "Messages of other nodes that are of another version, or malformed.",
+            )?,
+            draining: gauge("relaycast_draining", "Whether the node is out of service, or on its way.")?,
+            reports_lost: counter(
+                "relaycast_reports_lost_total",
+                "Reports to stream-managers that the backbone did not take.",
             )?,
         };
         for outcome in ["healed", "skipped"] {

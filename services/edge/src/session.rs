@@ -108,7 +108,9 @@ impl Opened {
         let ended = match &self.ask {
             Err(refused) => refused.close.into(),
             Ok(_) if !has_room => Close::Full { retry_after_ms: node.retry_after_ms() }.into(),
-            Ok(_) if node.is_leaving() => Close::Draining { retry_after_ms: node.retry_after_ms() }.into(),
+            Ok(_) if node.service.is_leaving() => {
+                Close::Draining { retry_after_ms: node.retry_after_ms() }.into()
+            }
             Ok(target) => self.session.serve(self.id, target).await,
         };
         self.session.end(ended).await;
