@@ -32,12 +32,17 @@ impl Reports {
         read(&message.payload).unwrap()
     }
 
-    /// The next report of this node about one channel that is as wanted.
+    /// The next that this node tells of a channel and that is as wanted. The first heartbeat may come in between, and then it
+    /// is in there.
     async fn channel(&mut self, node: &str, wanted: impl Fn(&Channel) -> bool) -> Channel {
         loop {
-            if let Report::Channel { peer, channel } = self.next().await
-                && peer.node.as_str() == node
-                && wanted(&channel)
+            let (of, channels) = match self.next().await {
+                Report::Channel { peer, channel } => (peer.node, vec![channel]),
+                Report::Whole { record, channels, .. } => (record.node, channels),
+                Report::Gone { .. } => continue,
+            };
+            if of.as_str() == node
+                && let Some(channel) = channels.into_iter().find(&wanted)
             {
                 return channel;
             }
