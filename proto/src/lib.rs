@@ -7,6 +7,7 @@ pub mod api;
 pub mod backbone;
 pub mod event;
 pub mod ids;
+pub mod journal;
 pub mod key_hash;
 pub mod notice;
 pub mod registry;

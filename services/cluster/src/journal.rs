@@ -10,22 +10,33 @@
 //! Nodes and stream-managers say what they know to be so ([`Fact`]); the journal makes an [`Event`] of what is news, in one
 //! step for all. So it does no harm to say a thing twice, and who cannot reach the journal says everything again later.
 
+pub mod ledger;
+pub mod memory;
+pub mod redis;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use relay_proto::Incarnation;
 use relay_proto::backbone::Peer;
 use relay_proto::event::{Event, EventId, Fact};
+use relay_proto::journal::REASON_CHARS_MAX;
+use relay_proto::registry::EPOCH_MAX;
+use relay_proto::{Epoch, Incarnation};
 
 use crate::registry::Answer;
+
+pub use memory::MemoryJournal;
+pub use redis::RedisJournal;
 
 /// The record that all share. Every call is one step for all of them.
 pub trait Journal: fmt::Debug + Send + Sync {
     /// Makes events of what is new in these facts, in their order. Tells the last of them, if there was one.
     fn record<'a>(&'a self, facts: &'a [Fact]) -> Answer<'a, Option<EventId>>;
 
-    /// What happened after this event, the oldest first, at most so many.
+    /// What happened after this event, the oldest first, at most so many, but one at least and never more
+    /// than [`READ_MAX`](relay_proto::journal::READ_MAX). Whoever gets a gap without events goes on from [`EventId::FIRST`]: the
+    /// journal has lost its memory, and what comes next begins a new one.
     fn read(&self, after: EventId, max: usize) -> Answer<'_, Reading>;
 
     /// The newest event; [`EventId::FIRST`] while there is none.
@@ -64,7 +75,7 @@ pub const EVENTS_MAX: usize = 100_000;
 pub struct Reading {
     /// The oldest first.
     pub events: Vec<Event>,
-    /// Whether events between the one that was named and these have been forgotten.
+    /// Whether events between the one that was named and these have been forgotten, or may have been.
     pub gap: bool,
 }
 
@@ -75,4 +86,22 @@ pub struct Delivered {
     pub through: EventId,
     /// Of these subjects everything up to these later ones.
     pub beyond: BTreeMap<String, EventId>,
+}
+
+/// No registry grants another: an epoch that nobody has, or that a script could not tell from the next.
+fn is_epoch(epoch: Epoch) -> bool {
+    epoch > Epoch::NONE && epoch <= EPOCH_MAX
+}
+
+/// What of a reason becomes part of an event, if anything.
+fn cut_reason(reason: &str) -> Option<String> {
+    (!reason.is_empty()).then(|| reason.chars().take(REASON_CHARS_MAX).collect())
+}
+
+/// The end of the last year that RFC 3339 can tell.
+const EVENT_MS_MAX: u64 = 253_402_300_799_999;
+
+fn rfc3339(unix_ms: u64) -> String {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms.min(EVENT_MS_MAX));
+    humantime::format_rfc3339_millis(at).to_string()
 }

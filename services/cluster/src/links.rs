@@ -6,8 +6,9 @@ use relay_proto::NodeId;
 use relay_proto::registry::DEFAULT_CLUSTER;
 
 use crate::backbone::MemoryBackbone;
+use crate::journal::MemoryJournal;
 use crate::registry::MemoryRegistry;
-use crate::{Backbone, Registry};
+use crate::{Backbone, Journal, Registry};
 
 /// How a process reaches the others.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Links {
     pub registry: Arc<dyn Registry>,
     /// What carries messages.
     pub backbone: Arc<dyn Backbone>,
+    /// What happened.
+    pub journal: Arc<dyn Journal>,
     /// The name of the cluster: the first part of keys and subjects.
     pub cluster: NodeId,
     /// What keys are hashed with; all nodes have the same.
@@ -30,6 +33,7 @@ impl Links {
         Self {
             registry: Arc::new(MemoryRegistry::new()),
             backbone: Arc::new(MemoryBackbone::new()),
+            journal: Arc::new(MemoryJournal::new()),
             cluster: DEFAULT_CLUSTER.parse().expect("the default follows the grammar"),
             secret: Arc::from([]),
             shared: false,

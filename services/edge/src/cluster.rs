@@ -31,7 +31,7 @@ const ASKS_MAX: usize = 16;
 
 impl Cluster {
     pub(crate) fn new(peer: Peer, links: Links, terms: Terms) -> Self {
-        let Links { registry, backbone, cluster, secret, shared: _ } = links;
+        let Links { registry, backbone, journal: _, cluster, secret, shared: _ } = links;
         Self {
             peer,
             registry,
