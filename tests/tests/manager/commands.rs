@@ -59,7 +59,7 @@ async fn a_channel_is_closed_on_all_nodes() {
         viewer.ends().await.is(1000, "publisher_ended");
     }
     until("it is not told of any more", async || manager.channel("cam").await.is_none().then_some(())).await;
-    assert_eq!(manager.command("/v1/channels/cam:close").await.0, 404);
+    assert_eq!(manager.command("/v1/channels/cam:close").await.0, 409, "nobody publishes");
 }
 
 #[tokio::test]
