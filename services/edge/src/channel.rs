@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use relay_cluster::registry::Release;
 use relay_media::Scanner;
+use relay_proto::event::EndReason;
 use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch, KeyHash, NodeId, api};
 use tokio::sync::watch;
@@ -111,6 +112,8 @@ pub(crate) struct Publication {
     counts: Counts,
     /// What others have been told of the stream, as [`Feed::info_changes`] counts.
     info_told: u32,
+    /// As the journal is told, should it end without another word.
+    reason: EndReason,
 }
 
 /// What counts a publication.
@@ -299,23 +302,33 @@ impl Channel {
         if feed.id() <= state.last {
             return None;
         }
-        state.last = feed.id();
+        let last = std::mem::replace(&mut state.last, feed.id());
         state.over = None;
         let occupied = Occupied { whence, bitrate: Arc::clone(&bitrate), started: SystemTime::now() };
         let before = state.occupied.replace(occupied);
         self.stage.send_replace(Stage::Live(Live { feed: Arc::clone(&feed), key }));
         if let Some(Occupied { whence: Whence::Here { incumbent, .. }, .. }) = before {
             incumbent.dismiss(Close::Replaced);
+            self.channels.chronicle().ended(&self.name, last.epoch, EndReason::Replaced);
             self.resources.metrics.takeovers.inc();
         }
         self.see(&mut state, api::ChannelState::Live);
         drop(state);
         let channel = Arc::clone(self);
-        Some(Publication { channel, feed, writer: Some(writer), bitrate, grace, counts, info_told: 0 })
+        Some(Publication {
+            channel,
+            feed,
+            writer: Some(writer),
+            bitrate,
+            grace,
+            counts,
+            info_told: 0,
+            reason: EndReason::Lost,
+        })
     }
 
     /// The publication is over. Nothing happens if a newer one has begun.
-    fn release(self: &Arc<Self>, id: FeedId, end: End, grace: Duration) {
+    fn release(self: &Arc<Self>, id: FeedId, end: End, reason: EndReason, grace: Duration) {
         let mut state = self.lock();
         if state.last != id {
             return;
@@ -329,7 +342,10 @@ impl Channel {
             End::Clean | End::Lost => (Stage::Vacant, None),
         };
         let export = match occupied.whence {
-            Whence::Here { export, .. } => Some(export),
+            Whence::Here { export, .. } => {
+                self.channels.chronicle().ended(&self.name, id.epoch, reason);
+                Some(export)
+            }
             Whence::Elsewhere(_) => None,
         };
         let exported_until = export.as_ref().filter(|export| export.was_asked()).map(|_| now + EXPORTED_KEPT);
@@ -378,8 +394,28 @@ impl Channel {
     /// Others are told that the publication does this.
     fn see(&self, own: &mut State, now: api::ChannelState) {
         own.seen = now;
+        self.tell_runs(own);
         self.is_stalled.store(now == api::ChannelState::Stalled, Ordering::Relaxed);
         self.channels.news().note(&self.name);
+    }
+
+    /// Tells the journal again what is so.
+    pub(crate) fn say_again(&self) {
+        self.tell_runs(&self.lock());
+        self.demand.if_wanted(|| self.tell_watched(true));
+    }
+
+    /// Tells the journal of a publication of this node, while none can begin or end.
+    fn tell_runs(&self, own: &State) {
+        let is_stalled = own.seen == api::ChannelState::Stalled;
+        if let Some(Occupied { whence: Whence::Here { .. }, .. }) = &own.occupied {
+            self.channels.chronicle().runs(&self.name, own.last.epoch, is_stalled);
+        }
+    }
+
+    /// Tells the journal whether somebody wants the channel here.
+    pub(crate) fn tell_watched(&self, is_watched: bool) {
+        self.channels.chronicle().watched(&self.name, is_watched);
     }
 
     /// What the publication does.
@@ -488,11 +524,12 @@ impl Publication {
         if let Some(writer) = self.writer.take() {
             writer.end(End::Clean);
         }
-        self.channel.release(self.feed.id(), End::Clean, self.grace);
+        self.channel.release(self.feed.id(), End::Clean, EndReason::Ended, self.grace);
     }
 
     /// The publisher is gone. Tells what becomes of the channel: whoever never sent a chunk has no viewers to be kept for it.
-    pub(crate) fn lose(self) -> Release {
+    pub(crate) fn lose(mut self, reason: EndReason) -> Release {
+        self.reason = reason;
         if self.feed.ring().end() > 0 { Release::Held } else { Release::Free }
     }
 
@@ -514,7 +551,7 @@ impl Drop for Publication {
         }
         // Without a writer it was finished. The feed ends first, so that a receiver that sees the stage change knows how.
         if self.writer.take().is_some() {
-            self.channel.release(self.feed.id(), End::Lost, self.grace);
+            self.channel.release(self.feed.id(), End::Lost, self.reason, self.grace);
         }
     }
 }

@@ -8,6 +8,7 @@ use relay_proto::ChannelName;
 use tokio::time::Instant;
 
 use crate::channel::Channel;
+use crate::chronicle::Chronicle;
 use crate::feed::Resources;
 use crate::news::News;
 
@@ -17,6 +18,7 @@ pub(crate) struct Channels {
     table: Arc<Mutex<Table>>,
     resources: Resources,
     news: Arc<News>,
+    chronicle: Arc<Chronicle>,
 }
 
 #[derive(Debug, Default)]
@@ -27,13 +29,23 @@ struct Table {
 }
 
 impl Channels {
-    pub(crate) fn new(resources: Resources) -> Self {
-        Self { table: Arc::default(), resources, news: Arc::default() }
+    pub(crate) fn new(resources: Resources, chronicle: Arc<Chronicle>) -> Self {
+        Self { table: Arc::default(), resources, news: Arc::default(), chronicle }
     }
 
     /// What has changed since stream-managers were told.
     pub(crate) fn news(&self) -> &News {
         &self.news
+    }
+
+    /// What the journal is to be told.
+    pub(crate) fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
+    }
+
+    /// The names of all channels.
+    pub(crate) fn names(&self) -> Vec<ChannelName> {
+        self.lock().by_name.keys().cloned().collect()
     }
 
     /// The channel of this name.

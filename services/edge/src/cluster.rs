@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use relay_cluster::registry::{Claim, Lease, Terms};
-use relay_cluster::{Backbone, Links, Registry};
+use relay_cluster::{Backbone, Journal, Links, Registry};
 use relay_proto::backbone::{Envelope, Kind, Origin, Peer, Subjects, cut, to_json};
 use relay_proto::{ChannelName, Epoch, KeyHash, StreamKey};
 use tokio::sync::Semaphore;
@@ -18,6 +18,7 @@ pub(crate) struct Cluster {
     pub(crate) peer: Peer,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) backbone: Arc<dyn Backbone>,
+    pub(crate) journal: Arc<dyn Journal>,
     pub(crate) subjects: Subjects,
     pub(crate) terms: Terms,
     /// Snapshots that this node has asked for at a time.
@@ -31,11 +32,12 @@ const ASKS_MAX: usize = 16;
 
 impl Cluster {
     pub(crate) fn new(peer: Peer, links: Links, terms: Terms) -> Self {
-        let Links { registry, backbone, journal: _, cluster, secret, shared: _ } = links;
+        let Links { registry, backbone, journal, cluster, secret, shared: _ } = links;
         Self {
             peer,
             registry,
             backbone,
+            journal,
             subjects: Subjects::new(cluster),
             terms,
             asks: Arc::new(Semaphore::new(ASKS_MAX)),

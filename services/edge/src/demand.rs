@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::channel::Channel;
+
 /// How many want a channel, and whether its upstream runs.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
@@ -39,21 +41,21 @@ enum Upstream {
 
 /// One who wants a channel, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a>(&'a Demand);
+pub(crate) struct Wanted<'a>(&'a Channel);
 
 impl<'a> Wanted<'a> {
     /// Counts somebody in. `start` is called where the channel has no upstream; then it has one.
-    pub(crate) fn new(demand: &'a Demand, start: impl FnOnce()) -> Self {
-        if demand.join() == Upstream::Missing {
+    pub(crate) fn new(channel: &'a Channel, start: impl FnOnce()) -> Self {
+        if channel.demand().join(|| channel.tell_watched(true)) == Upstream::Missing {
             start();
         }
-        Self(demand)
+        Self(channel)
     }
 }
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.demand().leave(|| self.0.tell_watched(false));
     }
 }
 
@@ -97,19 +99,30 @@ impl Demand {
         }
     }
 
-    fn join(&self) -> Upstream {
+    /// Calls `tell` if somebody wants the channel, while nobody can come or go.
+    pub(crate) fn if_wanted(&self, tell: impl FnOnce()) {
+        let state = self.lock();
+        if state.wanted > 0 {
+            tell();
+        }
+    }
+
+    /// `first` is called while nobody else can come or go, and so is `last` below.
+    fn join(&self, first: impl FnOnce()) -> Upstream {
         let mut state = self.lock();
         state.wanted += 1;
         if state.wanted == 1 {
+            first();
             self.changed.notify_one();
         }
         if std::mem::replace(&mut state.served, true) { Upstream::Runs } else { Upstream::Missing }
     }
 
-    fn leave(&self) {
+    fn leave(&self, last: impl FnOnce()) {
         let mut state = self.lock();
         state.wanted -= 1;
         if state.wanted == 0 {
+            last();
             self.changed.notify_one();
         }
     }
@@ -132,30 +145,30 @@ mod tests {
         let demand = Demand::default();
         demand.set_pulled(true);
         assert_eq!(
-            [demand.join(), demand.join(), demand.join()],
+            [demand.join(|| {}), demand.join(|| {}), demand.join(|| {})],
             [Upstream::Missing, Upstream::Runs, Upstream::Runs]
         );
-        demand.leave();
-        demand.leave();
+        demand.leave(|| {});
+        demand.leave(|| {});
         assert!(timeout(LINGER * 2, demand.idle_for(LINGER)).await.is_err(), "one is left");
-        demand.leave();
+        demand.leave(|| {});
         let began = Instant::now();
         demand.idle_for(LINGER).await;
         assert_eq!(began.elapsed(), LINGER);
         assert!(demand.retire());
-        assert_eq!(demand.join(), Upstream::Missing, "the next starts another");
+        assert_eq!(demand.join(|| {}), Upstream::Missing, "the next starts another");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_back_within_the_linger_keeps_the_upstream() {
         let demand = Demand::default();
         demand.set_pulled(true);
-        demand.join();
-        demand.leave();
+        demand.join(|| {});
+        demand.leave(|| {});
         assert!(timeout(LINGER / 2, demand.idle_for(LINGER)).await.is_err());
-        assert_eq!(demand.join(), Upstream::Runs);
+        assert_eq!(demand.join(|| {}), Upstream::Runs);
         assert!(!demand.retire(), "nor does it end when it wants to");
-        demand.leave();
+        demand.leave(|| {});
         let began = Instant::now();
         demand.idle_for(LINGER).await;
         assert_eq!(began.elapsed(), LINGER, "counted from the last who left");
@@ -164,8 +177,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_lingers_where_nothing_is_pulled() {
         let demand = Demand::default();
-        demand.join();
-        demand.leave();
+        demand.join(|| {});
+        demand.leave(|| {});
         let began = Instant::now();
         demand.idle_for(LINGER).await;
         assert_eq!(began.elapsed(), Duration::ZERO);

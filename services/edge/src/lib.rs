@@ -13,6 +13,7 @@ mod budget;
 mod carry;
 mod channel;
 mod channels;
+mod chronicle;
 mod chunk;
 mod clock;
 mod cluster;
@@ -63,6 +64,7 @@ use relay_lifecycle::drain::{Drain, Phase};
 use relay_lifecycle::readiness::Readiness;
 use relay_proto::Incarnation;
 use relay_proto::backbone::Peer;
+use relay_proto::event::NodePhase;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -71,6 +73,7 @@ pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy};
 
 use crate::budget::CacheBudget;
 use crate::channels::Channels;
+use crate::chronicle::Chronicle;
 use crate::cluster::Cluster;
 use crate::feed::Resources;
 use crate::gop::Limits;
@@ -126,6 +129,9 @@ const LEASE_INTERVALS: u32 = 3;
 /// How long the last messages to other nodes may take when the node leaves.
 const EXPORTS_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long the journal may take for what is still to be told then.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 /// How often the node looks after what nobody else looks after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -147,7 +153,9 @@ impl Edge {
         let (address, listener) =
             listener.map_err(|source| BindError::Listen { address: config.listen, source })?;
         let budget = Arc::new(CacheBudget::new(config.cache_bytes_total));
-        let channels = Channels::new(Resources {
+        let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(entropy()) };
+        let chronicle = Arc::new(Chronicle::new(peer.clone(), Arc::clone(&metrics)));
+        let resources = Resources {
             limits: Limits {
                 bytes_max: config.cache_bytes,
                 lag_ms_max: u64::try_from(config.lag_max.as_millis()).unwrap_or(u64::MAX),
@@ -156,13 +164,13 @@ impl Edge {
             budget: Arc::clone(&budget),
             metrics: Arc::clone(&metrics),
             started: Instant::now(),
-        });
+        };
+        let channels = Channels::new(resources, Arc::clone(&chronicle));
         let terms = Terms { ttl: config.registry_interval * LEASE_INTERVALS, grace: config.grace };
-        let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(entropy()) };
         let url = config.advertise_url.clone().unwrap_or_else(|| format!("ws://{address}"));
         let needed_by = links.shared.then_some(readiness);
         let cluster = Cluster::new(peer, links, terms);
-        let service = Service::new(readiness, metrics.draining.clone());
+        let service = Service::new(readiness, metrics.draining.clone(), chronicle);
         let node = Arc::new(Node::new(config, metrics, channels, cluster, service));
         let heartbeat = Arc::new(Heartbeat::new(&node, url, needed_by));
         let tasks = TasksGuard(Arc::clone(&node));
@@ -182,6 +190,7 @@ impl Edge {
         let leaving = self.node.service.leaving();
         self.node.cluster.spawn(origin::serve(Arc::clone(&self.node)));
         self.node.cluster.spawn(report::run(Arc::clone(&self.node), self.heartbeat.records()));
+        self.node.cluster.spawn(chronicle::run(Arc::clone(&self.node)));
         self.node.cluster.spawn(service::follow(
             Arc::clone(&self.node),
             leaving,
@@ -239,6 +248,8 @@ impl Edge {
         listener.shutdown().await;
         // Other nodes are to hear how the last publications ended.
         let _ = timeout(EXPORTS_WITHIN, node.exports_ended()).await;
+        node.channels.chronicle().node(NodePhase::Left);
+        let _ = timeout(TOLD_WITHIN, node.channels.chronicle().told()).await;
         node.cluster.shutdown().await;
         self.heartbeat.withdraw().await;
         report::gone(&node).await;

@@ -38,6 +38,9 @@ pub(crate) struct Metrics {
     pub(crate) messages_not_understood: IntCounter,
     pub(crate) draining: IntGauge,
     pub(crate) reports_lost: IntCounter,
+    pub(crate) facts_lost: IntCounter,
+    pub(crate) refusals_untold: IntCounter,
+    pub(crate) journal_errors: IntCounter,
 }
 
 /// Why a connection never became a session.
@@ -189,6 +192,18 @@ impl Metrics {
             reports_lost: counter(
                 "relaycast_reports_lost_total",
                 "Reports to stream-managers that the backbone did not take.",
+            )?,
+            facts_lost: counter(
+                "relaycast_facts_lost_total",
+                "What happened and the journal was not told of, because it was away for too long.",
+            )?,
+            refusals_untold: counter(
+                "relaycast_refusals_untold_total",
+                "Refused sessions that the journal was not told of, because there were too many at once.",
+            )?,
+            journal_errors: counter(
+                "relaycast_journal_errors_total",
+                "Calls of the journal that it did not answer.",
             )?,
         };
         for outcome in ["healed", "skipped"] {

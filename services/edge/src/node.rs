@@ -96,20 +96,23 @@ impl Node {
         use relay_proto::backbone::Peer;
 
         use crate::budget::CacheBudget;
+        use crate::chronicle::Chronicle;
         use crate::feed::Resources;
         use crate::gop::Limits;
 
         let config = Config::default();
         let metrics = Arc::new(Metrics::register(&prometheus::Registry::new()).unwrap());
-        let channels = Channels::new(Resources {
+        let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(7) };
+        let chronicle = Arc::new(Chronicle::new(peer.clone(), Arc::clone(&metrics)));
+        let resources = Resources {
             limits: Limits { bytes_max: 1 << 20, lag_ms_max: 10_000, age_ms_max: 60_000 },
             budget: Arc::new(CacheBudget::new(1 << 20)),
             metrics: Arc::clone(&metrics),
             started: Instant::now(),
-        });
+        };
+        let channels = Channels::new(resources, Arc::clone(&chronicle));
         let terms = Terms { ttl: config.registry_interval * 3, grace: config.grace };
-        let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(7) };
-        let service = Service::new(&Readiness::new(), metrics.draining.clone());
+        let service = Service::new(&Readiness::new(), metrics.draining.clone(), chronicle);
         Arc::new(Self::new(config, metrics, channels, Cluster::new(peer, links, terms), service))
     }
 }

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use relay_cluster::registry::Release;
 use relay_proto::KeyHash;
+use relay_proto::event::EndReason;
 use relay_proto::websocket::Close;
 use tokio::time::sleep;
 use tracing::info;
@@ -72,7 +73,9 @@ async fn publish(session: &mut Session, mut publication: Publication, tenure: &T
                         publication.finish();
                         (ended, Release::Free)
                     }
-                    _ => (ended, publication.lose()),
+                    // Somebody else has the channel now, on whichever node.
+                    Ended::Close(Close::Replaced) => (ended, publication.lose(EndReason::Replaced)),
+                    _ => (ended, publication.lose(EndReason::Lost)),
                 };
             }
         };
@@ -84,7 +87,7 @@ async fn publish(session: &mut Session, mut publication: Publication, tenure: &T
                     publication.finish();
                     Release::Free
                 }
-                _ => publication.lose(),
+                _ => publication.lose(EndReason::Lost),
             };
             return (Ended::by(&last).unwrap_or(Close::UnexpectedText.into()), release);
         }

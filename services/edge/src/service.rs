@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 use relay_lifecycle::readiness::{Latch, Readiness};
+use relay_proto::event::NodePhase;
 use relay_proto::registry::NodeState;
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::chronicle::Chronicle;
 use crate::heartbeat::Heartbeat;
 use crate::node::Node;
 
@@ -26,6 +28,7 @@ pub(crate) struct Service {
     standing: Mutex<Standing>,
     readiness: Readiness,
     draining: IntGauge,
+    chronicle: Arc<Chronicle>,
 }
 
 #[derive(Debug, Default)]
@@ -72,12 +75,13 @@ impl Pace {
 }
 
 impl Service {
-    pub(crate) fn new(readiness: &Readiness, draining: IntGauge) -> Self {
+    pub(crate) fn new(readiness: &Readiness, draining: IntGauge, chronicle: Arc<Chronicle>) -> Self {
         Self {
             leaving: watch::Sender::new(Leaving::No),
             standing: Mutex::default(),
             readiness: readiness.clone(),
             draining,
+            chronicle,
         }
     }
 
@@ -101,6 +105,7 @@ impl Service {
             standing.drained = Some(self.readiness.latch("draining"));
             self.draining.set(1);
             self.leaving.send_replace(Leaving::Announced);
+            self.chronicle.node(NodePhase::Draining);
             info!("taken out of service");
         }
         self.state()
@@ -115,6 +120,7 @@ impl Service {
             self.draining.set(0);
             self.leaving.send_replace(Leaving::No);
             latch.ready();
+            self.chronicle.node(NodePhase::InService);
             info!("back in service");
         }
         self.state()
@@ -127,6 +133,16 @@ impl Service {
         self.readiness.leave();
         self.draining.set(1);
         self.leaving.send_replace(Leaving::Announced);
+        self.chronicle.node(NodePhase::Draining);
+    }
+
+    /// Tells the journal again how the node is.
+    pub(crate) fn say_again(&self) {
+        let _standing = self.lock();
+        self.chronicle.node(match self.state() {
+            NodeState::InService => NodePhase::InService,
+            NodeState::Draining => NodePhase::Draining,
+        });
     }
 
     /// The cluster knows; sessions leave from now on. Nothing happens where the node has come back meanwhile.
@@ -171,11 +187,18 @@ pub(crate) async fn follow(
 
 #[cfg(test)]
 mod tests {
+    use relay_proto::Incarnation;
+    use relay_proto::backbone::Peer;
+
     use super::*;
+    use crate::metrics::Metrics;
 
     fn service() -> (Service, Readiness) {
         let readiness = Readiness::new();
-        (Service::new(&readiness, IntGauge::new("draining", "x").unwrap()), readiness)
+        let metrics = Arc::new(Metrics::register(&prometheus::Registry::new()).unwrap());
+        let peer = Peer { node: "n1".parse().unwrap(), incarnation: Incarnation::new(1) };
+        let chronicle = Arc::new(Chronicle::new(peer, Arc::clone(&metrics)));
+        (Service::new(&readiness, metrics.draining.clone(), chronicle), readiness)
     }
 
     const PLAN: Pace =

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use relay_proto::SessionId;
+use relay_proto::registry::Role;
 use relay_proto::websocket::{Close, Kind, ParseTargetError, Target};
 use tokio::time::Instant;
 use tracing::info;
@@ -88,7 +89,7 @@ impl Session {
             // Boxed: the largest role would set the size of every task, and there are far more receivers.
             return Box::pin(publisher::run(self, &channel, key)).await;
         }
-        let _wanted = Wanted::new(channel.demand(), || {
+        let _wanted = Wanted::new(&channel, || {
             node.cluster.spawn(upstream::run(Arc::clone(&node), Arc::clone(&channel)));
         });
         match target.kind {
@@ -98,6 +99,22 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether a session that ends with this before it was let in was refused, and did not only end.
+const fn refuses(close: Close) -> bool {
+    matches!(
+        close,
+        Close::InvalidTarget
+            | Close::OriginNotAllowed
+            | Close::WrongKey
+            | Close::Banned
+            | Close::Full { .. }
+            | Close::Draining { .. }
+            | Close::Busy { .. }
+            | Close::Unavailable { .. }
+            | Close::Replaced
+    )
 }
 
 impl Opened {
@@ -113,9 +130,25 @@ impl Opened {
             }
             Ok(target) => self.session.serve(self.id, target).await,
         };
+        self.tell_refusal(ended);
         self.session.end(ended).await;
         drop(counted);
         self.log_end(ended);
+    }
+
+    /// The journal is told of who was not let in.
+    fn tell_refusal(&self, ended: Ended) {
+        let Ended::Close(close) = ended else { return };
+        // Who waits for a publisher may learn only then that its key is another.
+        if close != Close::WrongKey && (self.session.admitted || !refuses(close)) {
+            return;
+        }
+        let role = match self.kind {
+            Kind::Publish => Role::Publish,
+            Kind::Receive | Kind::ReceiveClearCache | Kind::Probe => Role::Receive,
+        };
+        let channel = self.ask.as_ref().ok().map(|target| &target.channel);
+        self.session.node.channels.chronicle().refused(channel, role, close.name());
     }
 
     /// The one line that every session leaves.

@@ -61,7 +61,7 @@ async fn a_session_is_kicked_wherever_it_is() {
 
 #[tokio::test]
 async fn a_banned_key_is_refused_on_every_node_until_the_ban_is_over() {
-    let Nodes { nodes: [one, two], ends, registry } = Nodes::start(config()).await;
+    let Nodes { nodes: [one, two], ends, registry, .. } = Nodes::start(config()).await;
     let publisher = one.publish("/cam/secret/publish", b"first").await.stay();
     let bystander = one.publish("/other/secret/publish", b"first").await;
     let mut receiver = two.open("/cam/secret/receive").await;

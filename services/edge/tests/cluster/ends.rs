@@ -108,7 +108,7 @@ async fn streams_flow_on_while_the_registry_is_away_or_has_forgotten_everything(
 #[tokio::test]
 async fn chunks_that_come_are_a_sign_of_life() {
     let grace = Duration::from_millis(800);
-    let Nodes { nodes: [edge], registry, ends } = Nodes::start(Config { grace, ..config() }).await;
+    let Nodes { nodes: [edge], registry, ends, .. } = Nodes::start(Config { grace, ..config() }).await;
     let backbone = ends[0].join();
     let subjects = Subjects::new("relaycast".parse().unwrap());
     let channel = "cam".parse().unwrap();
@@ -146,7 +146,7 @@ async fn chunks_that_come_are_a_sign_of_life() {
 
 #[tokio::test]
 async fn an_origin_that_comes_back_within_the_grace_goes_on_where_it_was() {
-    let Nodes { nodes: [one, two], ends, registry } = Nodes::start(config()).await;
+    let Nodes { nodes: [one, two], ends, registry, .. } = Nodes::start(config()).await;
     let mut publisher = one.publish("/cam/secret/publish", b"0").await;
     let mut receiver = two.open("/cam/secret/receive").await;
     assert_eq!(receiver.chunk().await, b"0");

@@ -9,6 +9,7 @@ mod nodes;
 
 mod commands;
 mod ends;
+mod events;
 mod pulls;
 mod reports;
 mod service;

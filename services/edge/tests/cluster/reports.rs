@@ -197,7 +197,7 @@ async fn who_is_let_in_is_counted_and_who_is_refused_is_not() {
 
 #[tokio::test]
 async fn a_node_that_leaves_says_so_last() {
-    let Nodes { nodes: [one, _two], ends, registry } = Nodes::start(config()).await;
+    let Nodes { nodes: [one, _two], ends, registry, .. } = Nodes::start(config()).await;
     let mut reports = Reports::of(&ends[1]).await;
     let publisher = one.publish("/cam/secret/publish", &picture(1)).await.stay();
     reports.channel("n1", |channel| channel.state == ChannelState::Live).await;

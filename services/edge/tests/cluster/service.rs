@@ -5,16 +5,16 @@ use std::time::Duration;
 use relay_cluster::registry::MemoryRegistry;
 use relay_cluster::{Backbone, Registry};
 use relay_edge::Config;
+use relay_proto::SessionId;
 use relay_proto::api::Sessions;
 use relay_proto::backbone::{
     Peer, Request, SESSIONS_BYTES_MAX, Stated, Subjects, from_json, from_json_within, to_json,
 };
 use relay_proto::registry::NodeState;
-use relay_proto::{NodeId, SessionId};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::nodes::{Nodes, config};
+use crate::nodes::{Nodes, config, peer};
 use crate::support::{HANG, Node};
 
 const LEAVING: &str = "ERROR: The node is leaving service";
@@ -28,18 +28,7 @@ struct Asked<'a, B> {
 
 impl<'a, B: Backbone> Asked<'a, B> {
     async fn named(name: &str, registry: &'a MemoryRegistry, backbone: &'a B) -> Self {
-        let node: NodeId = name.parse().unwrap();
-        let found = async {
-            loop {
-                let nodes = registry.nodes().await.unwrap();
-                if let Some(record) = nodes.into_iter().find(|record| record.node == node) {
-                    return record.incarnation;
-                }
-                sleep(Duration::from_millis(2)).await;
-            }
-        };
-        let incarnation = timeout(HANG, found).await.unwrap();
-        Self { backbone, registry, peer: Peer { node, incarnation } }
+        Self { backbone, registry, peer: peer(registry, name).await }
     }
 
     async fn ask(&self, request: &Request) -> bytes::Bytes {
@@ -94,7 +83,7 @@ fn silent() -> Config {
 
 #[tokio::test]
 async fn a_node_that_is_drained_sends_everybody_elsewhere_and_stays() {
-    let Nodes { nodes: [one, two], ends, registry } = Nodes::start(silent()).await;
+    let Nodes { nodes: [one, two], ends, registry, .. } = Nodes::start(silent()).await;
     let asked = Asked::named("n1", &registry, &*ends[1]).await;
     let publisher = one.publish("/cam/secret/publish", b"first").await.stay();
     let receiver = one.wait_for("/cam/secret/receive").await.stay();
@@ -121,7 +110,7 @@ async fn a_node_that_is_drained_sends_everybody_elsewhere_and_stays() {
 
 #[tokio::test]
 async fn who_has_not_left_when_the_node_comes_back_stays() {
-    let Nodes { nodes: [one, _two], ends, registry } = Nodes::start(silent()).await;
+    let Nodes { nodes: [one, _two], ends, registry, .. } = Nodes::start(silent()).await;
     let asked = Asked::named("n1", &registry, &*ends[1]).await;
     let mut publisher = one.publish("/cam/secret/publish", b"first").await;
     // Publishers leave after all of these have had two milliseconds, and within as long again.
@@ -145,7 +134,7 @@ async fn who_has_not_left_when_the_node_comes_back_stays() {
 #[tokio::test]
 async fn a_signal_ends_a_node_that_is_drained_or_was() {
     for back in [false, true] {
-        let Nodes { nodes: [one, _two], ends, registry } = Nodes::start(silent()).await;
+        let Nodes { nodes: [one, _two], ends, registry, .. } = Nodes::start(silent()).await;
         let asked = Asked::named("n1", &registry, &*ends[1]).await;
         let publisher = one.publish("/cam/secret/publish", b"first").await.stay();
         let mut silent = one.connect().await;
@@ -167,7 +156,7 @@ async fn a_signal_ends_a_node_that_is_drained_or_was() {
 
 #[tokio::test]
 async fn sessions_come_in_pages_that_fit() {
-    let Nodes { nodes: [one, two], ends, registry } = Nodes::start(config()).await;
+    let Nodes { nodes: [one, two], ends, registry, .. } = Nodes::start(config()).await;
     let asked = Asked::named("n1", &registry, &*ends[1]).await;
     let _publisher = one.publish("/cam/secret/publish", b"first").await;
     let mut receivers = Vec::new();
