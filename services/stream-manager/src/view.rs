@@ -27,7 +27,7 @@ mod reservations;
 mod tests;
 mod totals;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -103,7 +103,9 @@ pub struct View {
     /// By a number that a node keeps while it is known.
     members: Vec<Option<Member>>,
     free: Vec<usize>,
-    by_name: BTreeMap<NodeId, usize>,
+    by_name: HashMap<NodeId, usize>,
+    /// Their numbers, in the order of their names.
+    in_order: Vec<usize>,
     flows: Flows,
     /// Runs that are over, and until when that is remembered.
     over: VecDeque<(Incarnation, u64)>,
@@ -129,7 +131,8 @@ impl View {
             timing,
             members: Vec::new(),
             free: Vec::new(),
-            by_name: BTreeMap::new(),
+            by_name: HashMap::new(),
+            in_order: Vec::new(),
             flows: Flows::default(),
             over: VecDeque::new(),
             last_word: LastWord::default(),
@@ -275,7 +278,7 @@ impl View {
 
     /// Their numbers, by name.
     pub(crate) fn slots(&self) -> impl Iterator<Item = usize> {
-        self.by_name.values().copied()
+        self.in_order.iter().copied()
     }
 
     pub(crate) fn slot(&self, node: &NodeId) -> Option<usize> {
@@ -370,11 +373,18 @@ impl View {
             self.members.push(None);
             self.members.len() - 1
         });
+        let at = self.place_in_order(&record.node);
+        self.in_order.insert(at, slot);
         self.by_name.insert(record.node.clone(), slot);
         self.members[slot] = Some(member);
         self.pools.take();
         self.heard_ms = Some(now);
         Some(slot)
+    }
+
+    fn place_in_order(&self, node: &NodeId) -> usize {
+        let precedes = |slot: &usize| self.member(*slot).is_some_and(|member| member.record.node < *node);
+        self.in_order.partition_point(precedes)
     }
 
     fn remove(&mut self, slot: usize) {
@@ -383,6 +393,7 @@ impl View {
             self.flows.leave(name, slot);
         }
         self.by_name.remove(&member.record.node);
+        self.in_order.retain(|other| *other != slot);
         self.reserved = self.reserved.saturating_sub(member.reserved());
         self.free.push(slot);
         self.pools.take();

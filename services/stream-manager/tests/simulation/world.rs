@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relay_proto::api::{Channel, ChannelState};
 use relay_proto::backbone::Peer;
@@ -267,8 +267,6 @@ pub(crate) struct World {
     pub(crate) in_vain: u64,
     /// The last of those: how long the node had been gone.
     pub(crate) in_vain_after_ms: u64,
-    /// What choosing took, by the real clock.
-    pub(crate) choosing: Duration,
     scenario: Scenario,
     dice: Dice,
     views: Vec<View>,
@@ -310,7 +308,6 @@ impl World {
             refused: 0,
             in_vain: 0,
             in_vain_after_ms: 0,
-            choosing: Duration::ZERO,
             dice: Dice(scenario.seed),
             views: (0..scenario.replicas).map(|_| View::new(timing)).collect(),
             by_id: nodes.iter().enumerate().map(|(index, node)| (node.id.clone(), index)).collect(),
@@ -389,8 +386,9 @@ impl World {
         self.up().filter(|node| node.channels.contains_key(&channel)).count()
     }
 
-    pub(crate) fn view(&self) -> &View {
-        &self.views[0]
+    /// What the first stream-manager knows.
+    pub(crate) fn view(&mut self) -> &mut View {
+        &mut self.views[0]
     }
 
     fn at(&mut self, ms: u64, event: Event) {
@@ -502,12 +500,10 @@ impl World {
         let replica = self.dice.below(self.views.len());
         let ask =
             Ask { role: Role::Receive, channel: channel.as_ref(), region, rule, exclude: &[], count: 1 };
-        let began = Instant::now();
         let node = choose(self.scenario.strategy, &self.views[replica], &ask, self.now, &mut self.dice);
         if let Some(node) = &node {
             self.views[replica].reserve(node, 1, self.now);
         }
-        self.choosing += began.elapsed();
         let Some(node) = node else {
             self.refused += 1;
             return;
