@@ -7,6 +7,7 @@
 pub mod backbone;
 pub mod journal;
 pub mod links;
+mod redis;
 pub mod registry;
 pub mod tls;
 

@@ -1,6 +1,5 @@
 //! What scripts answer, read strictly: an answer has all of its parts and nothing else, or it is [`NotUnderstood`].
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use redis::Value;
@@ -8,12 +7,7 @@ use relay_proto::registry::{EPOCH_MAX, LeaseRecord, NodeRecord};
 use relay_proto::{Epoch, NodeId};
 
 use super::super::{Acquired, Renewed, View};
-
-/// Says what was wanted, and nothing of what came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotUnderstood(pub(super) &'static str);
-
-type Read<T> = Result<T, NotUnderstood>;
+use crate::redis::{NotUnderstood, Read, array, number, one_of, parse, texts};
 
 pub(super) fn acquired(value: Value) -> Read<Acquired> {
     let texts = texts(value)?;
@@ -86,58 +80,27 @@ pub(super) fn record(value: Value) -> Read<Option<NodeRecord>> {
 }
 
 fn lease(texts: &[&str]) -> Read<LeaseRecord> {
-    let [node, incarnation, number, key, live_ms, held_ms] = texts else {
+    let [node, incarnation, of, key, live_ms, held_ms] = texts else {
         return Err(NotUnderstood("a lease"));
     };
     Ok(LeaseRecord {
         node: parse(node, "a lease's node")?,
         incarnation: parse(incarnation, "a lease's incarnation")?,
-        epoch: epoch(number)?,
+        epoch: epoch(of)?,
         key: parse(key, "a lease's key")?,
-        live_ms: number_of(live_ms)?,
-        held_ms: number_of(held_ms)?,
+        live_ms: number(live_ms)?,
+        held_ms: number(held_ms)?,
     })
 }
 
 /// Greater ones are no epochs: the scripts would not tell them apart.
 fn epoch(text: &str) -> Read<Epoch> {
-    let epoch = Epoch::new(number_of(text)?);
+    let epoch = Epoch::new(number(text)?);
     if epoch <= EPOCH_MAX { Ok(epoch) } else { Err(NotUnderstood("an epoch")) }
 }
 
 fn duration(text: &str) -> Read<Duration> {
-    number_of(text).map(Duration::from_millis)
-}
-
-fn number_of(text: &str) -> Read<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or(NotUnderstood("a number"))
-}
-
-fn parse<T: FromStr>(text: &str, what: &'static str) -> Read<T> {
-    text.parse().map_err(|_| NotUnderstood(what))
-}
-
-fn one_of(value: Value, words: &[&str], what: &'static str) -> Read<()> {
-    match texts(value)?.as_slice() {
-        [word] if words.contains(&word.as_str()) => Ok(()),
-        _ => Err(NotUnderstood(what)),
-    }
-}
-
-fn array(value: Value) -> Read<Vec<Value>> {
-    match value {
-        Value::Array(values) => Ok(values),
-        _ => Err(NotUnderstood("an array")),
-    }
-}
-
-fn texts(value: Value) -> Read<Vec<String>> {
-    let texts = array(value)?.into_iter().map(|value| match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        _ => None,
-    });
-    texts.collect::<Option<_>>().ok_or(NotUnderstood("an array of texts"))
+    number(text).map(Duration::from_millis)
 }
 
 #[cfg(test)]

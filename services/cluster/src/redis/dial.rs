@@ -43,7 +43,7 @@ enum Target {
 
 /// A connection that any number of calls share. Closed when the last clone is dropped.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -138,7 +138,7 @@ impl fmt::Debug for Dialer {
 }
 
 impl Connection {
-    pub(super) async fn query(&mut self, command: &Cmd) -> RedisResult<Value> {
+    pub(crate) async fn query(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Server(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => command.query_async(connection).await,

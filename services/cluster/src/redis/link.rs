@@ -1,4 +1,4 @@
-//! The one connection to Redis: when it is made, shared, distrusted and made again.
+//! One connection to Redis: when it is made, shared, distrusted and made again.
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
@@ -13,13 +13,15 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use futures_util::FutureExt;
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use relay_lifecycle::backoff::{self, Backoff};
 use tokio::time::{Instant, timeout_at};
 
-use super::super::Unavailable;
+use super::Script;
 use super::dial::{Connection, Dialer};
-use super::reply::NotUnderstood;
+use super::reply::{NotUnderstood, Read};
+use crate::registry::{Answer, Unavailable};
 
 /// The first pause after a failure: longer than a server takes to refuse, so that a refusal costs little.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -34,7 +36,7 @@ const NOT_IN_TIME: &str = "no connection could be made in time";
 
 /// Calls share it; see the module.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     dialer: Dialer,
     timeout: Duration,
     state: Mutex<State>,
@@ -43,6 +45,8 @@ pub(super) struct Link {
 }
 
 struct State {
+    /// What for, as logs tell it.
+    purpose: &'static str,
     open: Option<Open>,
     /// Connections that there were: tells the one that failed from the one that took its place.
     dialed: u64,
@@ -65,7 +69,7 @@ struct Failure {
 
 /// Why a call has no result.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// Redis, or the way to it.
     Redis(RedisError),
     /// The answer.
@@ -84,14 +88,14 @@ enum Blame {
 }
 
 impl Link {
-    pub(super) fn new(dialer: Dialer, timeout: Duration) -> Self {
+    pub(super) fn new(dialer: Dialer, timeout: Duration, purpose: &'static str) -> Self {
         let pauses = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST, backoff::entropy as fn() -> u64);
-        let state = Mutex::new(State { open: None, dialed: 0, failure: None, pauses });
+        let state = Mutex::new(State { purpose, open: None, dialed: 0, failure: None, pauses });
         Self { dialer, timeout, state, dialing: tokio::sync::Mutex::default() }
     }
 
     /// Does `work` on the connection, in all within the time of a call.
-    pub(super) async fn call<T, F>(&self, work: impl FnOnce(Connection) -> F) -> Result<T, Unavailable>
+    pub(crate) async fn call<T, F>(&self, work: impl FnOnce(Connection) -> F) -> Result<T, Unavailable>
     where
         F: Future<Output = Result<T, Failed>>,
     {
@@ -120,6 +124,18 @@ impl Link {
                 Err(Unavailable(reason.to_owned()))
             }
         }
+    }
+
+    /// Runs a script, and reads its answer.
+    pub(crate) fn run<'a, T: Send + 'a>(
+        &'a self,
+        script: &'a Script,
+        keys: Vec<String>,
+        args: Vec<String>,
+        read: fn(Value) -> Read<T>,
+    ) -> Answer<'a, T> {
+        self.call(async move |mut connection| Ok(read(script.run(&mut connection, &keys, &args).await?)?))
+            .boxed()
     }
 
     async fn connection(&self, until: Instant) -> Result<Open, Unavailable> {
@@ -155,7 +171,7 @@ impl Link {
             Ok(Ok(connection)) => {
                 let mut state = self.lock();
                 state.dialed += 1;
-                tracing::info!(address = %self.dialer.address(), "connected to the registry");
+                tracing::info!(link = state.purpose, address = %self.dialer.address(), "connected to the registry");
                 let open = Open { number: state.dialed, connection, proven: false };
                 state.open = Some(open.clone());
                 Ok(open)
@@ -183,7 +199,7 @@ impl Link {
         let mut state = self.lock();
         let Some(open) = state.open.take_if(|open| open.number == number) else { return };
         if open.proven && blame == Blame::Broken {
-            tracing::warn!(reason, "lost the registry");
+            tracing::warn!(link = state.purpose, reason, "lost the registry");
         } else {
             state.pause(reason);
         }
@@ -197,7 +213,7 @@ impl Link {
 impl State {
     fn pause(&mut self, reason: &str) {
         if self.failure.is_none() {
-            tracing::warn!(reason, "the registry cannot be reached");
+            tracing::warn!(link = self.purpose, reason, "the registry cannot be reached");
         }
         let retry_at = Instant::now() + self.pauses.next();
         self.failure = Some(Failure { reason: reason.to_owned(), retry_at });
@@ -208,6 +224,7 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let failure = self.failure.as_ref().map(|failure| &failure.reason);
         f.debug_struct("State")
+            .field("purpose", &self.purpose)
             .field("open", &self.open.is_some())
             .field("dialed", &self.dialed)
             .field("failure", &failure)
