@@ -23,10 +23,7 @@ use super::endpoints::Endpoint;
 use super::limits::Limits;
 use super::link::Link;
 use super::metrics::EndpointMetrics;
-use super::queue::{Attempt, Next, Outcome, Progress, Queue, Save, Thoroughness};
-
-/// Before all events that ever happen, and yet not nothing: how far an endpoint is that was set up before the first of them.
-const BEFORE_ALL: EventId = EventId { ms: 0, number: 1 };
+use super::queue::{Attempt, BEFORE_ALL, Next, Outcome, Progress, Queue, Save, Thoroughness};
 
 /// Brings one endpoint its events.
 #[derive(Debug)]
@@ -40,13 +37,8 @@ pub(super) struct Deliverer {
     muted: AtomicBool,
 }
 
-/// Why a deliverer stops by itself.
-enum End {
-    /// The endpoint is gone.
-    Gone,
-    /// The journal has forgotten everything and counts from an earlier moment on.
-    Rewound,
-}
+/// The endpoint has said that it is gone.
+struct Gone;
 
 /// A count that is over when the deliverer is dropped.
 struct Held(IntGauge);
@@ -70,32 +62,22 @@ impl Deliverer {
 
     /// Delivers until it is dropped, or the endpoint is gone.
     pub(super) async fn run(self: Arc<Self>, mut hints: watch::Receiver<EventId>) {
-        while !self.muted.load(Ordering::Relaxed) {
-            let from = self.begin().await;
-            let mut progress = Progress::new(from.through);
-            let mut queue = Queue::new(self.limits, from);
-            match self.deliver(&mut queue, &mut progress, &mut hints).await {
-                End::Gone => {
-                    self.muted.store(true, Ordering::Relaxed);
-                    self.metrics.muted.set(1);
-                    warn!(
-                        endpoint = self.endpoint.name,
-                        "webhook endpoint is gone: nothing is sent until the next start"
-                    );
-                }
-                End::Rewound => {
-                    warn!(
-                        endpoint = self.endpoint.name,
-                        "the journal began anew: webhooks go on from its newest event"
-                    );
-                }
-            }
-            // What was delivered beside it.
-            while let Some(save) = progress.next(queue.through(), Thoroughness::Needed)
-                && self.save(&save).await.is_ok()
-            {
-                progress.saved(&save);
-            }
+        if self.muted.load(Ordering::Relaxed) {
+            return;
+        }
+        let from = self.begin().await;
+        let mut progress = Progress::new(from.through);
+        let mut queue = Queue::new(self.limits, from);
+        let Gone = self.deliver(&mut queue, &mut progress, &mut hints).await;
+        self.muted.store(true, Ordering::Relaxed);
+        self.metrics.muted.set(1);
+        let endpoint = &self.endpoint.name;
+        warn!(endpoint, "webhook endpoint is gone: nothing is sent to it until the next start");
+        // What was delivered beside it.
+        while let Some(save) = progress.next(queue.through(), Thoroughness::Needed)
+            && self.save(&save).await.is_ok()
+        {
+            progress.saved(&save);
         }
     }
 
@@ -121,9 +103,12 @@ impl Deliverer {
             let through = newest.max(BEFORE_ALL);
             self.link.ask(|journal| journal.advance_delivered(name, through)).await?;
             info!(endpoint = name, %through, "webhook endpoint is new");
+        } else if from.through == BEFORE_ALL {
+            return Ok(Delivered { through: EventId::FIRST, ..from });
         } else if from.through <= newest {
             return Ok(from);
         }
+        // New, or the journal has lost what came after its newest event.
         Ok(Delivered { through: newest, ..Delivered::default() })
     }
 
@@ -132,7 +117,7 @@ impl Deliverer {
         queue: &mut Queue,
         progress: &mut Progress,
         hints: &mut watch::Receiver<EventId>,
-    ) -> End {
+    ) -> Gone {
         let held = Held(self.metrics.held.clone());
         let began = Instant::now();
         let now = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -158,9 +143,7 @@ impl Deliverer {
                 // A hint that comes meanwhile asks for another page.
                 behind = false;
                 let after = queue.read();
-                reading = Some(Box::pin(async move {
-                    (room, self.link.ask(|journal| journal.read(after, room)).await)
-                }));
+                reading = Some(Box::pin(async move { (room, self.read(after, room).await) }));
             }
             if may_save && saving.is_none() {
                 if let Some(save) = progress.next(queue.through(), thoroughness) {
@@ -175,24 +158,28 @@ impl Deliverer {
                 Some((attempt, verdict)) = attempts.next() => {
                     let Some(outcome) = outcome(&verdict) else {
                         self.metrics.gone.inc();
-                        return End::Gone;
+                        return Gone;
                     };
                     self.settle(queue, progress, &attempt, (outcome, &verdict), now());
                 }
                 (room, read) = answered(&mut reading) => {
                     reading = None;
                     // Without an answer it is asked again at the next tick.
-                    if let Ok(Reading { events, gap: forgotten }) = read {
+                    if let Ok((Reading { events, gap: forgotten }, newest)) = read {
                         if forgotten && gap != Some(queue.read()) {
                             gap = Some(queue.read());
                             self.metrics.gaps.inc();
-                            warn!(endpoint = self.endpoint.name, after = %queue.read(), "events were forgotten before they were delivered");
+                            let endpoint = &self.endpoint.name;
+                            warn!(endpoint, after = %queue.read(), "events were forgotten before they could be delivered");
                         }
-                        if forgotten && events.first().is_some_and(|event| event.id <= queue.read()) {
-                            return End::Rewound;
+                        if let Some(newest) = newest {
+                            queue.rewind(newest);
+                            progress.forgotten();
+                            behind = newest > queue.read();
+                        } else {
+                            behind |= events.len() == room;
+                            queue.push(events, |event| self.endpoint.filter.takes(event), now());
                         }
-                        behind |= events.len() == room;
-                        queue.push(events, |event| self.endpoint.filter.takes(event), now());
                     }
                 }
                 (save, saved) = answered(&mut saving) => {
@@ -243,6 +230,14 @@ impl Deliverer {
             }
         }
         progress.settled(Arc::clone(subject), event.id);
+    }
+
+    /// What comes after this event; and the newest that there is, where the journal does not have this one any more nor any later.
+    async fn read(&self, after: EventId, max: usize) -> Result<(Reading, Option<EventId>), Unavailable> {
+        let reading = self.link.ask(|journal| journal.read(after, max)).await?;
+        let is_lost = reading.gap && reading.events.first().is_none_or(|event| event.id <= after);
+        let newest = if is_lost { Some(self.link.ask(|journal| journal.newest()).await?) } else { None };
+        Ok((reading, newest))
     }
 
     async fn save(&self, save: &Save) -> Result<(), Unavailable> {

@@ -20,21 +20,29 @@ use super::limits::Limits;
 /// What an event is about: its channel, or else its node. Events of one subject come in order.
 pub(super) type Subject = Arc<str>;
 
+/// Before all events that ever happen, and yet not nothing: how far an endpoint is that was set up before the first of them.
+pub(super) const BEFORE_ALL: EventId = EventId { ms: 0, number: 1 };
+
+/// How far back a journal that has lost its last events is followed: a second of a busy cluster.
+const RECENT_MAX: usize = 1024;
+
 /// The events for one endpoint that were read and are not settled.
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
     /// The last event that was read.
     read: EventId,
+    /// And those before it, the newest last.
+    recent: VecDeque<EventId>,
     /// How many that were.
     count: u64,
     /// What was settled before this queue began, of what it has not read yet.
     beyond: BTreeMap<String, EventId>,
     lines: HashMap<Subject, Line>,
-    /// Every event of the lines.
-    unsettled: BTreeMap<EventId, Place>,
+    /// Every event of the lines, by its number, and the one that was read before it, whether that was wanted or not.
+    unsettled: BTreeMap<u64, EventId>,
     /// The first of each line that is not on its way, by when it is due.
-    due: BTreeMap<(u64, EventId), Subject>,
+    due: BTreeMap<(u64, u64), Subject>,
     in_flight: usize,
     /// The endpoint has asked for nothing before.
     closed_until: u64,
@@ -43,7 +51,8 @@ pub(super) struct Queue {
 /// What waits of one subject.
 #[derive(Debug, Default)]
 struct Line {
-    events: VecDeque<Arc<Event>>,
+    /// With the numbers under which they were read.
+    events: VecDeque<(u64, Arc<Event>)>,
     tried: Tried,
 }
 
@@ -53,14 +62,6 @@ struct Tried {
     since: Option<u64>,
     attempts: u32,
     refusals: u32,
-}
-
-/// Where an event stands among those that were read.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// The event that was read before it, whether it was wanted or not.
-    before: EventId,
-    number: u64,
 }
 
 /// One attempt to deliver an event.
@@ -110,6 +111,7 @@ impl Queue {
         Self {
             limits,
             read: from.through,
+            recent: VecDeque::from([from.through]),
             count: 0,
             beyond: from.beyond,
             lines: HashMap::new(),
@@ -128,7 +130,7 @@ impl Queue {
     /// How many events to read.
     pub(super) fn room(&self) -> usize {
         let held = self.limits.held_max.saturating_sub(self.unsettled.len());
-        let ahead = self.unsettled.first_key_value().map_or(0, |(_, oldest)| self.count - oldest.number);
+        let ahead = self.unsettled.first_key_value().map_or(0, |(oldest, _)| self.count - oldest);
         let ahead = usize::try_from(self.limits.ahead_max.saturating_sub(ahead)).unwrap_or(usize::MAX);
         held.min(ahead).min(self.limits.page)
     }
@@ -145,20 +147,36 @@ impl Queue {
             if event.id <= self.read {
                 continue;
             }
-            let place = Place { before: std::mem::replace(&mut self.read, event.id), number: self.count };
+            let before = std::mem::replace(&mut self.read, event.id);
+            let number = self.count;
             self.count += 1;
+            if self.recent.len() == RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(event.id);
             let subject = subject(&event);
             if !wanted(&event) || self.beyond.get(&*subject).is_some_and(|settled| event.id <= *settled) {
                 continue;
             }
-            self.unsettled.insert(event.id, place);
+            self.unsettled.insert(number, before);
             let line = self.lines.entry(Arc::clone(&subject)).or_default();
             if line.events.is_empty() {
-                self.due.insert((now, event.id), subject);
+                self.due.insert((now, number), subject);
             }
-            line.events.push_back(Arc::new(event));
+            line.events.push_back((number, Arc::new(event)));
         }
         self.beyond.retain(|_, settled| *settled > self.read);
+    }
+
+    /// The journal has lost its last events, or all, and its newest is this one. Reading goes on behind the last that it still
+    /// has; what was read of the others is delivered none the less.
+    pub(super) fn rewind(&mut self, newest: EventId) {
+        self.recent.retain(|id| *id <= newest);
+        self.read = self.recent.back().copied().unwrap_or(EventId::FIRST);
+        self.beyond.retain(|_, settled| *settled <= newest);
+        for before in self.unsettled.values_mut() {
+            *before = self.read.min(*before);
+        }
     }
 
     /// What to send now. The caller tells what became of it.
@@ -169,7 +187,7 @@ impl Queue {
         let first = self.due.first_entry().filter(|first| first.key().0 <= now)?;
         let subject = first.remove();
         let line = self.lines.get_mut(&subject).expect("what is due has a line");
-        let event = Arc::clone(line.events.front().expect("a line has an event"));
+        let event = Arc::clone(&line.events.front().expect("a line has an event").1);
         line.tried.since.get_or_insert(now);
         line.tried.attempts = line.tried.attempts.saturating_add(1);
         self.in_flight += 1;
@@ -185,7 +203,7 @@ impl Queue {
 
     /// What became of an attempt. `dice` is a uniform number.
     pub(super) fn settle(&mut self, attempt: &Attempt, outcome: Outcome, now: u64, dice: u64) -> Next {
-        let Attempt { event, subject, .. } = attempt;
+        let Attempt { subject, .. } = attempt;
         let limits = &self.limits;
         self.in_flight -= 1;
         let line = self.lines.get_mut(subject).expect("what is on its way has a line");
@@ -208,15 +226,16 @@ impl Queue {
         if next == Next::Again {
             let delay = delay(limits, line.tried.attempts, dice);
             let due = self.closed_until.max(now).saturating_add(delay);
-            self.due.insert((due, event.id), Arc::clone(subject));
+            let (place, _) = line.events.front().expect("what is on its way is the first of its line");
+            self.due.insert((due, *place), Arc::clone(subject));
             return next;
         }
-        self.unsettled.remove(&event.id);
-        line.events.pop_front();
+        let (place, _) = line.events.pop_front().expect("what is on its way is the first of its line");
+        self.unsettled.remove(&place);
         line.tried = Tried::default();
         match line.events.front() {
-            Some(following) => {
-                self.due.insert((now, following.id), Arc::clone(subject));
+            Some((following, _)) => {
+                self.due.insert((now, *following), Arc::clone(subject));
             }
             None => {
                 self.lines.remove(subject);
@@ -227,7 +246,7 @@ impl Queue {
 
     /// Everything up to this event is settled.
     pub(super) fn through(&self) -> EventId {
-        self.unsettled.first_key_value().map_or(self.read, |(_, oldest)| oldest.before)
+        self.unsettled.first_key_value().map_or(self.read, |(_, before)| *before)
     }
 }
 
@@ -268,11 +287,18 @@ impl Progress {
 
     /// What to tell the journal next. One word for everything, where that is enough.
     pub(super) fn next(&self, through: EventId, thoroughness: Thoroughness) -> Option<Save> {
+        // The endpoint is known, if only that.
+        let through = through.max(BEFORE_ALL);
         let covers = || thoroughness == Thoroughness::All || self.unsaved.values().any(|id| *id <= through);
         if through > self.saved && covers() {
             return Some(Save::Through(through));
         }
         self.unsaved.first_key_value().map(|(subject, id)| Save::Subject(Arc::clone(subject), *id))
+    }
+
+    /// The journal may have forgotten what it was told.
+    pub(super) fn forgotten(&mut self) {
+        self.saved = EventId::FIRST;
     }
 
     /// The journal knows.

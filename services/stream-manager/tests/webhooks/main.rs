@@ -324,6 +324,31 @@ async fn an_endpoint_that_was_there_before_the_first_event_gets_it_from_a_succes
 }
 
 #[tokio::test]
+async fn a_hint_has_everything_sent_that_happened_however_many_pages_it_is() {
+    let sink = Sink::new(|_| Fate::Taken).await;
+    // Nothing is found by looking now and then.
+    let mut cluster = Cluster::new(Limits { page: 8, poll_interval: Duration::from_secs(3600), ..limits() });
+    let _replica = cluster.deliverer(&webhook("ops", &sink, "")).await;
+    for total in [2, 400] {
+        for _ in sink.noted().len() / 2..total / 2 {
+            cluster.publication("cam").await;
+        }
+        let received = sink.until("everything", |noted| noted.len() == total).await;
+        assert_eq!(assert_complete(&cluster.events().await, &received), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_happened_is_found_without_a_hint() {
+    let sink = Sink::new(|_| Fate::Taken).await;
+    let mut cluster = Cluster::new(limits());
+    let _replica = cluster.deliverer(&webhook("ops", &sink, "")).await;
+    cluster.hints = watch::Sender::default();
+    cluster.publication("cam").await;
+    sink.until("both events", |noted| noted.len() == 2).await;
+}
+
+#[tokio::test]
 async fn a_journal_that_forgets_everything_costs_no_event_after_it() {
     let sink = Sink::new(|_| Fate::Taken).await;
     let mut cluster = Cluster::new(limits());
@@ -453,12 +478,11 @@ async fn an_endpoint_gets_what_its_filters_let_through() {
     let mut cluster = Cluster::new(limits());
     let more = "events = ['channel.*', 'node.lost']\nchannels = ['cam-*']";
     let _replica = cluster.deliverer(&webhook("ops", &sink, more)).await;
-    cluster.publication("mic-1").await;
     cluster.publication("cam-1").await;
     for state in [NodePhase::InService, NodePhase::Lost] {
         cluster.journal.record(&[Fact::Node { peer: peer("n2", 1), state }]).await.unwrap();
     }
-    // No hint: it is found by looking now and then.
+    cluster.publication("mic-1").await;
     let received = sink.until("three events", |noted| noted.len() == 3).await;
     let kinds: BTreeSet<&str> = received.iter().map(|received| received.event.kind.name()).collect();
     assert_eq!(kinds, BTreeSet::from(["channel.started", "channel.ended", "node.lost"]));
