@@ -9,14 +9,14 @@
 //!
 //! [`Http::answer`] serves picks itself, since all clients ask for them, and routes everything else.
 
-mod access;
+pub(crate) mod access;
 mod channels;
-mod commands;
+pub(crate) mod commands;
 mod follow;
 mod nodes;
-mod pick;
-mod problem;
-mod query;
+pub(crate) mod pick;
+pub(crate) mod problem;
+pub(crate) mod query;
 mod sessions;
 pub(crate) mod snapshot;
 pub(crate) mod urls;
@@ -29,7 +29,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, Router, get, post};
+use axum::routing::{MethodRouter, Router, any, get, post};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -47,6 +47,7 @@ use self::pick::{Reserve, Wanted};
 use self::problem::{Kind, Problem};
 use crate::config::Reads;
 use crate::metrics::class;
+use crate::red5::serve as red5;
 use crate::replica::Replica;
 
 /// The route of picks.
@@ -149,6 +150,13 @@ const ENDPOINTS: &[Endpoint] = &[
         methods: || get(nodes::capacity),
         documented: &[("get", "/v1/capacity")],
     },
+    Endpoint {
+        path: "/streammanager/{*rest}",
+        need: Need::Read,
+        methods: || any(red5::call),
+        documented: &[],
+    },
+    Endpoint { path: "/as/{*rest}", need: Need::Read, methods: || any(red5::call), documented: &[] },
 ];
 
 impl Http {
@@ -175,7 +183,12 @@ impl Http {
         peer: SocketAddr,
     ) -> hyper::Response<Payload> {
         if let Err(problem) = check_size(request.uri(), request.headers()) {
-            return problem.into_response().map(Either::Right);
+            let response = if red5::is_here(request.uri().path()) {
+                red5::problem(&self.replica, problem)
+            } else {
+                problem.into_response()
+            };
+            return response.map(Either::Right);
         }
         if request.uri().path() == PICK {
             return self.pick(&request, peer).await;
@@ -370,7 +383,7 @@ impl<T: std::str::FromStr<Err: std::fmt::Display>> Paging<T> {
 }
 
 /// The run of a node that is known.
-fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<Peer> {
+pub(crate) fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<Peer> {
     let known = replica.known();
     let record = &known.view.node(node)?.record;
     Some(Peer { node: record.node.clone(), incarnation: record.incarnation })

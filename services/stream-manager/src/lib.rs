@@ -12,6 +12,7 @@ mod intake;
 mod jpeg;
 mod metrics;
 pub mod placement;
+mod red5;
 mod replica;
 mod server;
 mod socket;
