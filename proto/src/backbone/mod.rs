@@ -11,8 +11,11 @@ use crate::{ChannelName, Epoch, Incarnation, KeyHash, NodeId, SessionId};
 pub use envelope::{Body, ENVELOPE_BYTES, Envelope, EnvelopeError, Flags, Kind, cut};
 pub use join::{Joined, Joiner};
 
-/// The longest request or answer in JSON.
+/// The longest request or answer in JSON, but for [`SESSIONS_BYTES_MAX`].
 pub const JSON_BYTES_MAX: usize = 4 << 10;
+
+/// The longest answer to [`Request::Sessions`].
+pub const SESSIONS_BYTES_MAX: usize = 64 << 10;
 
 /// The subjects of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,9 +278,9 @@ pub struct Found {
 /// Why a message is no request, answer or command.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// Longer than [`JSON_BYTES_MAX`].
-    #[error("is longer than {JSON_BYTES_MAX} bytes")]
-    TooLong,
+    /// Longer than it may be.
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
     /// Not the JSON that is expected.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -294,8 +297,16 @@ pub fn to_json<T: Serialize>(message: &T) -> Vec<u8> {
 /// # Errors
 /// Too long, or not of this type.
 pub fn from_json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, JsonError> {
-    if bytes.len() > JSON_BYTES_MAX {
-        return Err(JsonError::TooLong);
+    from_json_within(bytes, JSON_BYTES_MAX)
+}
+
+/// What may be longer than a request: [`crate::report`], and an answer of at most [`SESSIONS_BYTES_MAX`].
+///
+/// # Errors
+/// Too long, or not of this type.
+pub fn from_json_within<T: for<'a> Deserialize<'a>>(bytes: &[u8], bytes_max: usize) -> Result<T, JsonError> {
+    if bytes.len() > bytes_max {
+        return Err(JsonError::TooLong(bytes_max));
     }
     Ok(serde_json::from_slice(bytes)?)
 }
@@ -404,6 +415,18 @@ mod tests {
         assert_eq!(json(&replaced), r#"{"ask":"replaced","channel":"cam1","epoch":7}"#);
         let find = Request::Find { channel: channel.clone() };
         assert_eq!(json(&find), r#"{"ask":"find","channel":"cam1"}"#);
+        let after = Some(SessionId::new(1));
+        let sessions = Request::Sessions { channel: Some(channel.clone()), after, max: 5 };
+        assert_eq!(
+            json(&sessions),
+            r#"{"ask":"sessions","channel":"cam1","after":"0000000000000001","max":5}"#
+        );
+        let all = Request::Sessions { channel: None, after: None, max: 5 };
+        assert_eq!(json(&all), r#"{"ask":"sessions","max":5}"#);
+        assert_eq!(json(&Request::Drain), r#"{"ask":"drain"}"#);
+        assert_eq!(json(&Request::Undrain), r#"{"ask":"undrain"}"#);
+        let stated = Stated { state: crate::registry::NodeState::Draining };
+        assert_eq!(json(&stated), r#"{"state":"draining"}"#);
         let progress = Progress { end: 9, state: PublicationState::Live };
         assert_eq!(json(&progress), r#"{"end":9,"state":"live"}"#);
         assert_eq!(json(&Challenged { lives: true }), r#"{"lives":true}"#);
@@ -439,7 +462,7 @@ mod tests {
             from_json::<Challenged>(&bytes)
         };
         assert!(padded(JSON_BYTES_MAX).is_ok());
-        assert!(matches!(padded(JSON_BYTES_MAX + 1), Err(JsonError::TooLong)));
+        assert!(matches!(padded(JSON_BYTES_MAX + 1), Err(JsonError::TooLong(JSON_BYTES_MAX))));
     }
 
     #[test]
@@ -506,17 +529,27 @@ mod tests {
         fn requests_and_commands_never_panic_a_reader(
             bytes in prop::collection::vec(any::<u8>(), 0..200),
             at in any::<prop::sample::Index>(),
+            which in 0_usize..4,
         ) {
             let channel: ChannelName = "cam1".parse().unwrap();
-            let snapshot = Request::Snapshot { channel, epoch: Epoch::new(7), by: peer(), from: From::Seq(5) };
-            let mut spoilt = to_json(&snapshot);
+            let after = Some(SessionId::new(9));
+            let request = [
+                Request::Snapshot { channel: channel.clone(), epoch: Epoch::new(7), by: peer(), from: From::Seq(5) },
+                Request::Sessions { channel: Some(channel), after, max: 100 },
+                Request::Drain,
+                Request::Undrain,
+            ];
+            let mut spoilt = to_json(&request[which]);
             let at = at.index(spoilt.len());
             spoilt.splice(at..at + 1, bytes.iter().copied().take(2));
             for bytes in [bytes, spoilt] {
                 if let Ok(request) = from_json::<Request>(&bytes) {
                     prop_assert_eq!(from_json::<Request>(&to_json(&request)).unwrap(), request);
                 }
-                let _ = from_json::<Command>(&bytes);
+                let _ = (from_json::<Command>(&bytes), from_json::<Stated>(&bytes));
+                if let Ok(sessions) = from_json::<crate::api::Sessions>(&bytes) {
+                    prop_assert_eq!(from_json::<crate::api::Sessions>(&to_json(&sessions)).unwrap(), sessions);
+                }
             }
         }
     }

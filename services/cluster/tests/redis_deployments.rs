@@ -7,43 +7,17 @@ mod support;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use relay_cluster::registry::redis::{Config, DEFAULT_TIMEOUT};
+use relay_cluster::registry::redis::Config;
 use relay_cluster::registry::{
     Acquired, Attendance, Claim, Lease, RedisRegistry, Registry, Release, Renewed, Unavailable,
 };
 use relay_proto::Epoch;
 use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState, Role};
 use relay_tests::certificates::{Certificates, Transport};
-use relay_tests::redis::{Client, Options, Redis, RedisCluster, RedisSentinel, Reply};
+use relay_tests::redis::{Options, Redis, RedisCluster, RedisSentinel, Reply};
 use relay_tests::wire::Wire;
+use support::deployments::{LOGIN, TOLERANCE, answered, connections, login, start_for};
 use support::registry::{claim, config, key, peer, registry};
-
-/// Far more than a server takes to start, or a cluster to agree, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Between two looks at something that another process does in its own time.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What a call takes longer than its deadline on a machine that is busy.
-const TOLERANCE: Duration = Duration::from_secs(1);
-
-const REGISTRY_MD: &str = include_str!("../../../proto/REGISTRY.md");
-
-/// What makes a server take `relaycast` with the password `hunter%2`, and as few rights as `proto/REGISTRY.md` tells, word for
-/// word, and those that it tells for a special case.
-fn login(more: &[&str]) -> String {
-    let rights =
-        REGISTRY_MD.lines().find_map(|line| line.strip_prefix("user relaycast on >PASSWORD ")).unwrap();
-    assert!(more.iter().all(|right| REGISTRY_MD.contains(right)));
-    format!("relaycast on >hunter%2 {rights} {}", more.join(" "))
-}
-
-/// The same in an address.
-const LOGIN: &str = "relaycast:hunter%252@";
-
-async fn start_for(users: Vec<String>) -> Redis {
-    Redis::start_with(Options { users, ..Options::default() }).await
-}
 
 fn record(node: &str) -> NodeRecord {
     NodeRecord {
@@ -92,21 +66,6 @@ async fn use_everything(registry: &RedisRegistry) {
     assert_eq!(names, (0..24).map(|index| format!("n{index:02}")).collect::<Vec<_>>());
     registry.withdraw(&peer("n00", 1)).await.unwrap();
     assert_eq!(registry.nodes().await.unwrap().len(), 23);
-}
-
-/// Calls until it is answered.
-async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, Unavailable>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let begun = Instant::now();
-        let answer = call().await;
-        assert!(begun.elapsed() < DEFAULT_TIMEOUT + TOLERANCE, "a call took {:?}", begun.elapsed());
-        match answer {
-            Ok(answer) => return answer,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
 }
 
 #[tokio::test]
@@ -279,12 +238,6 @@ async fn a_connection_that_fell_silent_is_replaced() {
     assert_eq!(client.command(&["CLIENT", "UNPAUSE"]).await.unwrap(), Reply::ok());
     assert_eq!(answered(async || registry.renew(&lease).await).await, Renewed::Kept);
     assert!(connections(&mut client).await > before, "the silent connection was kept");
-}
-
-/// How many connections the server has taken so far.
-async fn connections(client: &mut Client) -> u64 {
-    let stats = client.command(&["INFO", "stats"]).await.unwrap();
-    stats.field("total_connections_received").unwrap().parse().unwrap()
 }
 
 #[tokio::test]

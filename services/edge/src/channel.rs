@@ -9,7 +9,7 @@
 //! Who may publish is decided by the registry ([`lease`](crate::lease)); a channel only refuses what is older than what it
 //! has seen.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +34,8 @@ pub(crate) struct Channel {
     state: Mutex<State>,
     stage: watch::Sender<Stage>,
     receivers: AtomicUsize,
+    /// As `State::seen`, for the one who takes the next chunk.
+    is_stalled: AtomicBool,
     demand: Demand,
     resources: Resources,
     channels: Channels,
@@ -60,6 +62,8 @@ pub(crate) struct Live {
 #[derive(Debug)]
 struct State {
     last: FeedId,
+    /// What others have been told that its publication does.
+    seen: api::ChannelState,
     occupied: Option<Occupied>,
     /// The last publication, if it is over, for who waited for it: it may begin and end before their tasks run.
     over: Option<Over>,
@@ -105,6 +109,8 @@ pub(crate) struct Publication {
     bitrate: Arc<Bitrate>,
     grace: Duration,
     counts: Counts,
+    /// What others have been told of the stream, as [`Feed::info_changes`] counts.
+    info_told: u32,
 }
 
 /// What counts a publication.
@@ -134,9 +140,15 @@ impl Channel {
         resources.metrics.channels.inc();
         Self {
             name,
-            state: Mutex::new(State { last: FeedId::default(), occupied: None, over: None }),
+            state: Mutex::new(State {
+                last: FeedId::default(),
+                seen: api::ChannelState::Waiting,
+                occupied: None,
+                over: None,
+            }),
             stage: watch::Sender::new(Stage::Vacant),
             receivers: AtomicUsize::new(0),
+            is_stalled: AtomicBool::new(false),
             demand: Demand::default(),
             resources,
             channels,
@@ -296,8 +308,10 @@ impl Channel {
             incumbent.dismiss(Close::Replaced);
             self.resources.metrics.takeovers.inc();
         }
+        self.see(&mut state, api::ChannelState::Live);
         drop(state);
-        Some(Publication { channel: Arc::clone(self), feed, writer: Some(writer), bitrate, grace, counts })
+        let channel = Arc::clone(self);
+        Some(Publication { channel, feed, writer: Some(writer), bitrate, grace, counts, info_told: 0 })
     }
 
     /// The publication is over. Nothing happens if a newer one has begun.
@@ -322,6 +336,8 @@ impl Channel {
         if let Stage::Live(live) = self.stage.send_replace(stage) {
             state.over = Some(Over { since: now, live, export });
         }
+        let seen = if until.is_some() { api::ChannelState::Held } else { api::ChannelState::Waiting };
+        self.see(&mut state, seen);
         drop(state);
         if let Some(until) = until.max(exported_until) {
             self.channels.keep_until(self, until);
@@ -333,25 +349,57 @@ impl Channel {
         self.receivers
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < max).then_some(count + 1))
             .ok()
-            .map(|_| CountedReceiver(Arc::clone(self)))
+            .map(|before| {
+                if before == 0 {
+                    self.channels.news().note(&self.name);
+                }
+                CountedReceiver(Arc::clone(self))
+            })
     }
 
-    /// What the API tells.
-    pub(crate) fn describe(&self, stall_timeout: Duration) -> api::Channel {
-        let stage = self.stage.borrow().clone();
-        let info = match &stage {
-            Stage::Live(live) => live.feed.info(),
-            Stage::Vacant | Stage::Held(_) => None,
-        };
-        let state = match &stage {
+    /// Notes what time alone has changed: a publication that has stalled, receivers that are held no longer.
+    pub(crate) fn look(&self, stall_timeout: Duration) {
+        let mut own = self.lock();
+        let now = self.state(stall_timeout);
+        if own.seen != now {
+            self.see(&mut own, now);
+        }
+    }
+
+    /// A chunk has come to a publication that was stalled.
+    #[cold]
+    fn resumed(&self, id: FeedId) {
+        let mut own = self.lock();
+        if own.last == id && own.seen == api::ChannelState::Stalled {
+            self.see(&mut own, api::ChannelState::Live);
+        }
+    }
+
+    /// Others are told that the publication does this.
+    fn see(&self, own: &mut State, now: api::ChannelState) {
+        own.seen = now;
+        self.is_stalled.store(now == api::ChannelState::Stalled, Ordering::Relaxed);
+        self.channels.news().note(&self.name);
+    }
+
+    /// What the publication does.
+    fn state(&self, stall_timeout: Duration) -> api::ChannelState {
+        match &*self.stage.borrow() {
             Stage::Live(live) if u128::from(live.feed.silent_ms()) > stall_timeout.as_millis() => {
                 api::ChannelState::Stalled
             }
             Stage::Live(_) => api::ChannelState::Live,
             Stage::Held(until) if Instant::now() < *until => api::ChannelState::Held,
             Stage::Held(_) | Stage::Vacant => api::ChannelState::Waiting,
-        };
+        }
+    }
+
+    /// What the API tells.
+    pub(crate) fn describe(&self, stall_timeout: Duration) -> api::Channel {
+        // Locked first, so that all of it is of one publication.
         let own = self.lock();
+        let state = self.state(stall_timeout);
+        let info = self.live().and_then(|live| live.feed.info());
         let bitrate = match &own.occupied {
             Some(occupied) if state == api::ChannelState::Live => occupied.bitrate.bits_per_second(),
             _ => 0,
@@ -419,12 +467,19 @@ impl Publication {
         if let Some(writer) = &mut self.writer {
             writer.append(chunk, self.channel.resources.ms_at(now));
         }
+        if self.channel.is_stalled.load(Ordering::Relaxed) {
+            self.channel.resumed(self.feed.id());
+        }
     }
 
     /// Sends what was kept to everyone who is caught up.
     pub(crate) fn deliver(&mut self) {
         if let Some(writer) = &mut self.writer {
             writer.deliver();
+        }
+        let changes = self.feed.info_changes();
+        if std::mem::replace(&mut self.info_told, changes) != changes {
+            self.channel.channels.news().note(&self.channel.name);
         }
     }
 
@@ -470,7 +525,9 @@ pub(crate) struct CountedReceiver(Arc<Channel>);
 
 impl Drop for CountedReceiver {
     fn drop(&mut self) {
-        self.0.receivers.fetch_sub(1, Ordering::Relaxed);
+        if self.0.receivers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.channels.news().note(&self.0.name);
+        }
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use relay_proto::ChannelName;
 use tokio::time::Instant;
 
 use crate::channel::Channel;
 use crate::feed::Resources;
+use crate::news::News;
 
 /// Name to channel. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Channels {
     table: Arc<Mutex<Table>>,
     resources: Resources,
+    news: Arc<News>,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +28,12 @@ struct Table {
 
 impl Channels {
     pub(crate) fn new(resources: Resources) -> Self {
-        Self { table: Arc::default(), resources }
+        Self { table: Arc::default(), resources, news: Arc::default() }
+    }
+
+    /// What has changed since stream-managers were told.
+    pub(crate) fn news(&self) -> &News {
+        &self.news
     }
 
     /// The channel of this name.
@@ -56,12 +64,13 @@ impl Channels {
         self.lock().kept.push((until, Arc::clone(channel)));
     }
 
-    /// Lets go of what was kept long enough.
-    pub(crate) fn sweep(&self, now: Instant) {
+    /// Lets go of what was kept long enough, and notes what the time that has passed has made of channels.
+    pub(crate) fn sweep(&self, now: Instant, stall_timeout: Duration) {
         let channels = self.list();
         let share = self.resources.budget.share(channels.iter().filter(|channel| channel.is_live()).count());
         for channel in channels {
             channel.tidy(share);
+            channel.look(stall_timeout);
         }
         let (due, kept) =
             std::mem::take(&mut self.lock().kept).into_iter().partition(|(until, _)| *until <= now);

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use relay_proto::NodeId;
+use relay_proto::registry::Role;
 use relay_proto::websocket::{CHUNK_BYTES_MAX, HEARTBEAT_INTERVAL, IDLE_TIMEOUT};
 
 use crate::auth::ReceivePolicy;
@@ -49,6 +50,10 @@ pub struct Config {
     pub region: Option<String>,
     /// Where in the region.
     pub zone: Option<String>,
+    /// What stream-managers send clients here for. Whoever comes otherwise is served all the same.
+    pub roles: Vec<Role>,
+    /// Bits per second to receivers that the network takes, for stream-managers; `None` where nobody said.
+    pub egress_max: Option<u64>,
     /// Bytes cached per channel. 32 MiB are ten seconds of 25 Mbit/s.
     pub cache_bytes: usize,
     /// How far behind a receiver may be before chunks are left out.
@@ -101,6 +106,8 @@ impl Default for Config {
             upstream_linger: Duration::from_secs(10),
             region: None,
             zone: None,
+            roles: vec![Role::Publish, Role::Receive],
+            egress_max: None,
             cache_bytes: 32 << 20,
             lag_max: Duration::from_secs(10),
             cache_age: Duration::from_secs(60),
@@ -159,6 +166,8 @@ impl Config {
             (!self.registry_interval.is_zero(), "registry-interval", "must not be 0"),
             (!self.handshake_timeout.is_zero(), "handshake-timeout", "must not be 0"),
             (!self.write_timeout.is_zero(), "write-timeout", "must not be 0"),
+            (!self.roles.is_empty(), "roles", "must name at least one"),
+            (self.egress_max != Some(0), "egress-max", "must not be 0"),
             (self.cache_age >= self.lag_max, "cache-age", "must not be less than lag-max"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {

@@ -5,7 +5,7 @@
 //! publication, and a receiver passes such a border only by leaving one feed for another, which begins with its init.
 //! A remuxed stream is a feed too, written by the remuxer of the feed it derives from.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +91,8 @@ pub(crate) struct Feed {
     ring: Mutex<Ring>,
     pub(crate) fanout: Fanout,
     info: Mutex<Option<Info>>,
+    /// How often `info` has changed.
+    info_changes: AtomicU32,
     /// Counts join points and changes of `info`: who waits for either watches this.
     progress: watch::Sender<u64>,
     end: AtomicU8,
@@ -150,6 +152,7 @@ impl Feed {
             ring: Mutex::new(Ring::new(resources.limits, first)),
             fanout: Fanout::default(),
             info: Mutex::default(),
+            info_changes: AtomicU32::new(0),
             progress: watch::Sender::new(0),
             end: AtomicU8::new(RUNNING),
             derived: Derived::default(),
@@ -193,6 +196,11 @@ impl Feed {
     /// What is known of the stream.
     pub(crate) fn info(&self) -> Option<Info> {
         lock(&self.info).clone()
+    }
+
+    /// Changes whenever [`Feed::info`] does.
+    pub(crate) fn info_changes(&self) -> u32 {
+        self.info_changes.load(Ordering::Acquire)
     }
 
     /// How the publication ended; `None` while it runs.
@@ -517,6 +525,7 @@ impl Writer {
         self.events.shrink_to(EVENTS_KEPT);
         if news {
             *lock(&self.feed.info) = self.scanner.info().cloned();
+            self.feed.info_changes.fetch_add(1, Ordering::Release);
         }
         if joins {
             self.feed.fanout.wake_joining();

@@ -23,6 +23,7 @@ use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::page;
 use crate::session::{Accepted, Refused};
+use crate::sessions::Page;
 
 /// Request line and headers together; a browser with many cookies stays far below.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -41,7 +42,7 @@ pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) ->
     let service = service_fn(async |mut request| {
         answered.store(true, Ordering::Relaxed);
         let (answer, asked) = answer(node, &mut request);
-        let answer = if node.is_leaving() { with_close(answer) } else { answer };
+        let answer = if node.service.is_leaving() { with_close(answer) } else { answer };
         *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok::<_, Infallible>(answer)
     });
@@ -101,7 +102,10 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
     }
     let answer = match (request.method(), path) {
         (&Method::GET | &Method::HEAD, "/v1/channels") => json(channels(node)),
-        (&Method::GET | &Method::HEAD, "/v1/sessions") => json(sessions(node, request.uri().query())),
+        (&Method::GET | &Method::HEAD, "/v1/sessions") => match sessions(node, request.uri().query()) {
+            Some(sessions) => json(sessions),
+            None => text(StatusCode::BAD_REQUEST, "after is the number of a session, max a number\n"),
+        },
         (&Method::GET | &Method::HEAD, path) if node.config.page => match page::file(path) {
             Some(file) => file.into_answer(),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
@@ -120,12 +124,19 @@ fn channels(node: &Node) -> Vec<u8> {
     serde_json::to_vec(&api::Channels { channels }).unwrap_or_default()
 }
 
-/// The sessions of this node, or those of `?channel=NAME`, as JSON.
-fn sessions(node: &Node, query: Option<&str>) -> Vec<u8> {
-    let channel =
-        query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("channel="));
-    let sessions = node.sessions.describe(channel);
-    serde_json::to_vec(&api::Sessions { sessions, more: false }).unwrap_or_default()
+/// The sessions of this node, or those of `?channel=NAME`, as JSON: all of them, or the first `max` with greater numbers than
+/// `after`. `None` where these are no numbers.
+fn sessions(node: &Node, query: Option<&str>) -> Option<Vec<u8>> {
+    let value = |name: &str| {
+        let mut pairs = query.into_iter().flat_map(|query| query.split('&'));
+        pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    };
+    let page = Page {
+        channel: value("channel"),
+        after: value("after").map(str::parse).transpose().ok()?,
+        max: value("max").map(str::parse).transpose().ok()?.unwrap_or(usize::MAX),
+    };
+    Some(serde_json::to_vec(&node.sessions.describe(&page)).unwrap_or_default())
 }
 
 /// Paths that are no stream's, whatever their segments, unless they are whole and valid targets: `v1` and `page` are

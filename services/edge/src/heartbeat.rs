@@ -1,9 +1,12 @@
 //! Tells the registry of this node, and the node whether registry and backbone are there.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use relay_lifecycle::process::{Usage, Used};
 use relay_lifecycle::readiness::{Latch, Readiness};
-use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState, Role};
+use relay_proto::registry::{Capacity, Load, NodeRecord};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
@@ -17,16 +20,45 @@ pub(crate) struct Heartbeat {
     node: Arc<Node>,
     url: String,
     started_ms: u64,
+    processors: u32,
     state: Mutex<State>,
+    /// The last record, for the reports.
+    records: watch::Sender<Option<Arc<NodeRecord>>>,
+    /// One heartbeat at a time, so that none overtakes a newer one.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
     registry: Part,
     backbone: Part,
-    /// Bytes to receivers up to the last heartbeat, and when that was.
+    /// Bytes to receivers when the rates were taken last, and when that was.
     sent_bytes: u64,
     at: Instant,
+    usage: Usage,
+    rates: Rates,
+}
+
+/// What takes a while to be measured.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rates {
+    egress: u64,
+    used: Used,
+}
+
+impl State {
+    /// The rates of the time since they were taken last, or those of then where that was just now: a heartbeat that is sent
+    /// out of turn has no time to measure anything.
+    fn rates(&mut self, sent_bytes: u64, window_min: Duration) -> Rates {
+        let elapsed = self.at.elapsed();
+        if elapsed >= window_min {
+            let bytes = sent_bytes.saturating_sub(std::mem::replace(&mut self.sent_bytes, sent_bytes));
+            let egress = u128::from(bytes) * 8 * 1000 / elapsed.as_millis().max(1);
+            self.at = Instant::now();
+            self.rates = Rates { egress: u64::try_from(egress).unwrap_or(u64::MAX), used: self.usage.read() };
+        }
+        self.rates
+    }
 }
 
 /// Something that the node needs and may lose.
@@ -65,16 +97,23 @@ impl Part {
 
 impl Heartbeat {
     pub(crate) fn new(node: &Arc<Node>, url: String, needed_by: Option<&Readiness>) -> Self {
+        let processors = std::thread::available_parallelism()
+            .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
         Self {
             node: Arc::clone(node),
             url,
             started_ms: unix_ms(),
+            processors,
             state: Mutex::new(State {
                 registry: Part::new(needed_by, "registry", node.metrics.registry_up.clone()),
                 backbone: Part::new(needed_by, "backbone", node.metrics.backbone_up.clone()),
                 sent_bytes: 0,
                 at: Instant::now(),
+                usage: Usage::new(processors),
+                rates: Rates::default(),
             }),
+            records: watch::Sender::new(None),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -95,7 +134,10 @@ impl Heartbeat {
 
     /// One heartbeat.
     pub(crate) async fn beat(&self) {
-        let record = self.record();
+        let _turn = self.turn.lock().await;
+        let record = Arc::new(self.record());
+        // Before the registry is asked: that may take a while, and whoever hears the reports does without it.
+        self.records.send_replace(Some(Arc::clone(&record)));
         let cluster = &self.node.cluster;
         match timeout(ANSWER_TIMEOUT, cluster.registry.announce(&record, cluster.terms.ttl)).await {
             Ok(Ok(displaced)) => {
@@ -112,6 +154,11 @@ impl Heartbeat {
                 }
             }
         }
+    }
+
+    /// The record of each heartbeat.
+    pub(crate) fn records(&self) -> watch::Receiver<Option<Arc<NodeRecord>>> {
+        self.records.subscribe()
     }
 
     /// The node has left.
@@ -131,33 +178,29 @@ impl Heartbeat {
             .sum();
         let receivers: usize = node.channels.list().iter().map(|channel| channel.receivers()).sum();
         let sent = metrics.bytes_sent.get();
-        let egress = {
-            let mut state = self.lock();
-            let bytes = sent.saturating_sub(std::mem::replace(&mut state.sent_bytes, sent));
-            let elapsed = std::mem::replace(&mut state.at, Instant::now()).elapsed();
-            u128::from(bytes) * 8 * 1000 / elapsed.as_millis().max(1)
-        };
+        let Rates { egress, used } = self.lock().rates(sent, node.config.registry_interval / 2);
         NodeRecord {
             node: node.cluster.peer.node.clone(),
             incarnation: node.cluster.peer.incarnation,
             url: self.url.clone(),
             region: node.config.region.clone(),
             zone: node.config.zone.clone(),
-            state: if node.is_leaving() { NodeState::Draining } else { NodeState::InService },
-            roles: vec![Role::Publish, Role::Receive],
+            state: node.service.state(),
+            roles: node.config.roles.clone(),
             capacity: Capacity {
-                egress: None,
+                egress: node.config.egress_max,
                 sessions: node.config.sessions_max as u64,
-                processors: std::thread::available_parallelism()
-                    .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+                processors: self.processors,
             },
             load: Load {
                 sessions: count(sessions),
                 publications: count(metrics.publications_live.get()),
                 receivers: receivers as u64,
                 upstreams: count(metrics.upstreams.get()),
-                egress: u64::try_from(egress).unwrap_or(u64::MAX),
-                ..Load::default()
+                egress,
+                accepted: metrics.sessions_accepted.get(),
+                cpu_permille: used.cpu_permille,
+                memory_permille: used.memory_permille,
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: self.started_ms,

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::inbound::Received;
-use crate::node::{Leaving, Node};
+use crate::node::Node;
 use crate::outlet::{Flow, Outlet};
+use crate::service::Leaving;
 use crate::socket::Inbound;
 
 /// How long a client has to take the close frame and answer it.
@@ -50,9 +51,17 @@ pub(crate) struct Session {
     pub(crate) inbound: Inbound,
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) keeper: Keeper,
+    pub(crate) admitted: bool,
 }
 
 impl Session {
+    /// The client is let in. Counts once, however often it is said.
+    pub(crate) fn admit(&mut self) {
+        if !std::mem::replace(&mut self.admitted, true) {
+            self.node.metrics.sessions_accepted.inc();
+        }
+    }
+
     /// Waits while there is nothing to do but to stay alive. Safe to cancel.
     pub(crate) async fn idle(&mut self) -> Ended {
         let mut kept = pin!(self.keeper.keep());
@@ -103,7 +112,7 @@ impl Keeper {
             outlet,
             next_heartbeat: now + node.config.heartbeat_interval,
             blocked: false,
-            leaving: node.leaving(),
+            leaving: node.service.leaving(),
             leave_at: None,
             kind,
             node: Arc::clone(node),
@@ -162,7 +171,8 @@ impl Keeper {
             }
             tokio::select! {
                 biased;
-                changed = self.leaving.changed(), if self.leave_at.is_none() => {
+                // Also while a moment is set: the node may come back before that.
+                changed = self.leaving.changed() => {
                     let plan = *self.leaving.borrow();
                     match changed {
                         Ok(()) => self.leave_at = self.node.leave_at(plan, self.kind),
@@ -173,5 +183,49 @@ impl Keeper {
                 () = sleep_until(next) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_cluster::Links;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::service::Pace;
+    use crate::socket::{InboundLimits, Traffic, split};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_was_to_leave_stays_when_the_node_comes_back() {
+        let node = Node::alone(Links::alone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let limits = InboundLimits { message_bytes_max: 1, traffic: Traffic::SignsOfLife };
+        let (_inbound, outlet) = split(stream, vec![], &limits);
+        let mut keeper = Keeper::new(&node, Kind::Publish, outlet);
+        let seconds = Duration::from_secs;
+        let pace = Pace { receivers_within: seconds(10), publishers_within: seconds(5) };
+        let is_draining = |ended| matches!(ended, Ok(Ended::Close(Close::Draining { .. })));
+
+        node.service.drain();
+        assert!(
+            timeout(seconds(1), keeper.upkeep()).await.is_err(),
+            "nobody leaves before the cluster knows"
+        );
+        node.service.pace(pace);
+        assert!(timeout(seconds(5), keeper.upkeep()).await.is_err(), "receivers first");
+        assert!(keeper.leave_at.is_some());
+        node.service.undrain();
+        assert!(timeout(seconds(20), keeper.upkeep()).await.is_err(), "it stays");
+        node.service.drain();
+        node.service.pace(pace);
+        assert!(timeout(seconds(5), keeper.upkeep()).await.is_err());
+        node.service.leave_for_good();
+        assert!(timeout(seconds(1), keeper.upkeep()).await.is_err());
+        node.service.pace(pace);
+        let began = Instant::now();
+        assert!(is_draining(timeout(seconds(15), keeper.upkeep()).await));
+        assert!(began.elapsed() >= seconds(10), "by the newest plan");
     }
 }

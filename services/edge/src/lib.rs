@@ -34,6 +34,7 @@ mod lease;
 mod listener;
 mod mask;
 mod metrics;
+mod news;
 mod node;
 mod origin;
 mod outlet;
@@ -41,6 +42,8 @@ mod page;
 mod probe;
 mod publisher;
 mod receiver;
+mod report;
+mod service;
 mod session;
 mod sessions;
 mod socket;
@@ -74,7 +77,8 @@ use crate::gop::Limits;
 use crate::heartbeat::Heartbeat;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::node::{Leaving, Node};
+use crate::node::Node;
+use crate::service::{Pace, Service};
 
 /// A node that is bound and not yet serving.
 #[derive(Debug)]
@@ -82,7 +86,6 @@ pub struct Edge {
     node: Arc<Node>,
     listener: Listener,
     budget: Arc<CacheBudget>,
-    readiness: Readiness,
     address: SocketAddr,
     heartbeat: Arc<Heartbeat>,
     tasks: TasksGuard,
@@ -116,13 +119,6 @@ pub enum BindError {
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
 }
-
-/// Receivers leave a draining node no faster than this, unless the deadline wants it.
-const DRAIN_PACE: Duration = Duration::from_millis(2);
-
-/// Shares of the deadline in which receivers, then publishers, leave; the rest is for close handshakes.
-const DRAIN_RECEIVERS_SHARE: f64 = 0.6;
-const DRAIN_PUBLISHERS_SHARE: f64 = 0.15;
 
 /// How many intervals of the registry a lease lasts without being renewed: two renewals may be lost.
 const LEASE_INTERVALS: u32 = 3;
@@ -166,10 +162,11 @@ impl Edge {
         let url = config.advertise_url.clone().unwrap_or_else(|| format!("ws://{address}"));
         let needed_by = links.shared.then_some(readiness);
         let cluster = Cluster::new(peer, links, terms);
-        let node = Arc::new(Node::new(config, metrics, channels, cluster));
+        let service = Service::new(readiness, metrics.draining.clone());
+        let node = Arc::new(Node::new(config, metrics, channels, cluster, service));
         let heartbeat = Arc::new(Heartbeat::new(&node, url, needed_by));
         let tasks = TasksGuard(Arc::clone(&node));
-        Ok(Self { node, listener, budget, readiness: readiness.clone(), address, heartbeat, tasks })
+        Ok(Self { node, listener, budget, address, heartbeat, tasks })
     }
 
     /// The address that was taken.
@@ -181,7 +178,15 @@ impl Edge {
     pub async fn run(mut self, mut drain: Drain) {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Before anybody can say so.
+        let leaving = self.node.service.leaving();
         self.node.cluster.spawn(origin::serve(Arc::clone(&self.node)));
+        self.node.cluster.spawn(report::run(Arc::clone(&self.node), self.heartbeat.records()));
+        self.node.cluster.spawn(service::follow(
+            Arc::clone(&self.node),
+            leaving,
+            Arc::clone(&self.heartbeat),
+        ));
         let heartbeat = Arc::clone(&self.heartbeat);
         self.node.cluster.spawn(async move { heartbeat.run().await });
         loop {
@@ -196,7 +201,7 @@ impl Edge {
     }
 
     fn keep_house(&self) {
-        self.node.channels.sweep(Instant::now());
+        self.node.channels.sweep(Instant::now(), self.node.config.publisher_stall_timeout);
         self.node.cluster.reap();
         self.node.metrics.cache_bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
     }
@@ -205,20 +210,16 @@ impl Edge {
     /// left.
     async fn leave(mut self, mut drain: Drain) {
         let deadline = Instant::now() + self.node.config.drain_deadline;
-        self.readiness.leave();
-        self.node.leave(Leaving::Announced);
+        self.node.service.leave_for_good();
         self.heartbeat.beat().await;
-        let receivers_within = (DRAIN_PACE * u32::try_from(self.listener.connections()).unwrap_or(u32::MAX))
-            .min(self.node.config.drain_deadline.mul_f64(DRAIN_RECEIVERS_SHARE));
-        let publishers_within =
-            receivers_within.min(self.node.config.drain_deadline.mul_f64(DRAIN_PUBLISHERS_SHARE));
+        let pace = Pace::of(self.listener.connections(), self.node.config.drain_deadline);
         info!(
             connections = self.listener.connections(),
-            receivers_within_ms = u64::try_from(receivers_within.as_millis()).unwrap_or(u64::MAX),
+            receivers_within_ms = u64::try_from(pace.receivers_within.as_millis()).unwrap_or(u64::MAX),
             deadline_ms = u64::try_from(self.node.config.drain_deadline.as_millis()).unwrap_or(u64::MAX),
             "drain began"
         );
-        self.node.leave(Leaving::Paced { receivers_within, publishers_within });
+        self.node.service.pace(pace);
         let (listener, node) = (&mut self.listener, self.node);
         // Still accepting: clients behind a balancer that has not noticed are told to go elsewhere rather than refused.
         let emptied = timeout_at(deadline, async {
@@ -240,6 +241,7 @@ impl Edge {
         let _ = timeout(EXPORTS_WITHIN, node.exports_ended()).await;
         node.cluster.shutdown().await;
         self.heartbeat.withdraw().await;
+        report::gone(&node).await;
         drop(self.tasks);
         info!("drain ended");
     }

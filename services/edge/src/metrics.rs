@@ -7,6 +7,7 @@ use relay_proto::websocket::{Close, Kind};
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) sessions: IntGaugeVec,
+    pub(crate) sessions_accepted: IntCounter,
     pub(crate) session_ends: IntCounterVec,
     pub(crate) handshakes_refused: IntCounterVec,
     pub(crate) connections: IntGauge,
@@ -35,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) gaps: IntCounterVec,
     pub(crate) stale: IntCounter,
     pub(crate) messages_not_understood: IntCounter,
+    pub(crate) draining: IntGauge,
+    pub(crate) reports_lost: IntCounter,
 }
 
 /// Why a connection never became a session.
@@ -104,6 +107,10 @@ impl Metrics {
         registry.register(Box::new(sessions.clone()))?;
         let metrics = Self {
             sessions,
+            sessions_accepted: counter(
+                "relaycast_sessions_accepted_total",
+                "Sessions that were let in: publishers that publish, receivers and probes that have or await a stream.",
+            )?,
             session_ends: counters(
                 "relaycast_session_ends_total",
                 "Sessions that ended, by kind and by reason of the end.",
@@ -177,6 +184,11 @@ impl Metrics {
             messages_not_understood: counter(
                 "relaycast_messages_not_understood_total",
                 "Messages of other nodes that are of another version, or malformed.",
+            )?,
+            draining: gauge("relaycast_draining", "Whether the node is out of service, or on its way.")?,
+            reports_lost: counter(
+                "relaycast_reports_lost_total",
+                "Reports to stream-managers that the backbone did not take.",
             )?,
         };
         for outcome in ["healed", "skipped"] {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use relay_lifecycle::backoff::entropy;
 use relay_proto::SessionId;
 use relay_proto::websocket::Kind;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::channels::Channels;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::service::{Leaving, Pace, Service};
 use crate::sessions::Sessions;
 
 /// What the sessions of one node share.
@@ -23,31 +23,21 @@ pub(crate) struct Node {
     pub(crate) channels: Channels,
     pub(crate) cluster: Cluster,
     pub(crate) sessions: Sessions,
-    leaving: watch::Sender<Leaving>,
-}
-
-/// Whether the node is on its way out, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
-    No,
-    /// It is, and tells the cluster so; nobody leaves yet.
-    Announced,
-    /// Sessions leave one by one.
-    Paced {
-        /// Receivers and probes leave at random moments from now on, for this long.
-        receivers_within: Duration,
-        /// Publishers leave after that, within this long.
-        publishers_within: Duration,
-    },
+    pub(crate) service: Service,
 }
 
 /// Bounds of the hint after which a refused or drained client comes back, in milliseconds.
 const RETRY_AFTER_MS: std::ops::Range<u64> = 500..3_000;
 
 impl Node {
-    pub(crate) fn new(config: Config, metrics: Arc<Metrics>, channels: Channels, cluster: Cluster) -> Self {
-        let leaving = watch::Sender::new(Leaving::No);
-        Self { config, metrics, channels, cluster, sessions: Sessions::default(), leaving }
+    pub(crate) fn new(
+        config: Config,
+        metrics: Arc<Metrics>,
+        channels: Channels,
+        cluster: Cluster,
+        service: Service,
+    ) -> Self {
+        Self { config, metrics, channels, cluster, sessions: Sessions::default(), service }
     }
 
     pub(crate) fn session_id(&self) -> SessionId {
@@ -58,18 +48,6 @@ impl Node {
     pub(crate) fn retry_after_ms(&self) -> u32 {
         let ms = random_below(RETRY_AFTER_MS.end - RETRY_AFTER_MS.start) + RETRY_AFTER_MS.start;
         u32::try_from(ms).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn is_leaving(&self) -> bool {
-        *self.leaving.borrow() != Leaving::No
-    }
-
-    pub(crate) fn leaving(&self) -> watch::Receiver<Leaving> {
-        self.leaving.subscribe()
-    }
-
-    pub(crate) fn leave(&self, plan: Leaving) {
-        self.leaving.send_replace(plan);
     }
 
     /// A random delay for something that so many do at once, so that they do not: a millisecond for each, up to the registry's
@@ -92,7 +70,7 @@ impl Node {
 
     /// When a session of this kind leaves, and the hint for its client.
     pub(crate) fn leave_at(&self, plan: Leaving, kind: Kind) -> Option<(Instant, u32)> {
-        let Leaving::Paced { receivers_within, publishers_within } = plan else { return None };
+        let Leaving::Paced(Pace { receivers_within, publishers_within }) = plan else { return None };
         let (after, within) = match kind {
             Kind::Publish => (receivers_within, publishers_within),
             Kind::Receive | Kind::ReceiveClearCache | Kind::Probe => (Duration::ZERO, receivers_within),
@@ -106,4 +84,32 @@ impl Node {
 /// Even enough for jitter.
 fn random_below(bound: u64) -> u64 {
     entropy() % bound.max(1)
+}
+
+#[cfg(test)]
+impl Node {
+    /// One without sockets.
+    pub(crate) fn alone(links: relay_cluster::Links) -> Arc<Self> {
+        use relay_cluster::registry::Terms;
+        use relay_lifecycle::readiness::Readiness;
+        use relay_proto::Incarnation;
+        use relay_proto::backbone::Peer;
+
+        use crate::budget::CacheBudget;
+        use crate::feed::Resources;
+        use crate::gop::Limits;
+
+        let config = Config::default();
+        let metrics = Arc::new(Metrics::register(&prometheus::Registry::new()).unwrap());
+        let channels = Channels::new(Resources {
+            limits: Limits { bytes_max: 1 << 20, lag_ms_max: 10_000, age_ms_max: 60_000 },
+            budget: Arc::new(CacheBudget::new(1 << 20)),
+            metrics: Arc::clone(&metrics),
+            started: Instant::now(),
+        });
+        let terms = Terms { ttl: config.registry_interval * 3, grace: config.grace };
+        let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(7) };
+        let service = Service::new(&Readiness::new(), metrics.draining.clone());
+        Arc::new(Self::new(config, metrics, channels, Cluster::new(peer, links, terms), service))
+    }
 }

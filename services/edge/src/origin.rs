@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use relay_cluster::backbone::{Message, Subscription};
 use relay_proto::backbone::{
     Challenged, Command, Done, Envelope, From, Head, HeadJoin, Kind, Origin, Peer, Progress,
-    PublicationState, Request, from_json, head_body,
+    PublicationState, Request, SESSIONS_BYTES_MAX, Stated, from_json, head_body,
 };
 use relay_proto::websocket::Close;
 use relay_proto::{ChannelName, Epoch};
@@ -19,6 +19,7 @@ use crate::carry::{follow, publish, publish_body};
 use crate::channel::Exported;
 use crate::lease::{Incumbency, own_incumbency};
 use crate::node::Node;
+use crate::sessions::{Page, fitting};
 use crate::talk::{ANSWER_TIMEOUT, answer, understood};
 
 /// Snapshots that are being sent at a time: each may hold all chunks that a channel has cached.
@@ -26,6 +27,9 @@ const SNAPSHOTS_MAX: usize = 64;
 
 /// Publishers that are being asked for a sign of life at a time. Each costs a ping and a wait.
 const CHALLENGES_MAX: usize = 4096;
+
+/// Sessions that are looked at for one answer: more than fit.
+const SESSIONS_MAX: usize = 1024;
 
 /// Serves other nodes for as long as the node runs.
 pub(crate) async fn serve(node: Arc<Node>) {
@@ -104,7 +108,19 @@ async fn request(node: &Arc<Node>, [snapshots, challenges]: [&Arc<Semaphore>; 2]
                 drop(permit);
             });
         }
-        Request::Sessions { .. } | Request::Drain | Request::Undrain => {}
+        Request::Sessions { channel, after, max } => {
+            let channel = channel.as_ref().map(ChannelName::as_str);
+            let max = usize::try_from(max).unwrap_or(usize::MAX).min(SESSIONS_MAX);
+            let sessions = node.sessions.describe(&Page { channel, after, max });
+            let bytes_max = node.cluster.backbone.message_bytes_max().min(SESSIONS_BYTES_MAX);
+            answer(node, message.reply.as_deref(), &fitting(sessions, bytes_max)).await;
+        }
+        Request::Drain => {
+            answer(node, message.reply.as_deref(), &Stated { state: node.service.drain() }).await;
+        }
+        Request::Undrain => {
+            answer(node, message.reply.as_deref(), &Stated { state: node.service.undrain() }).await;
+        }
         Request::Replaced { channel, epoch } => {
             let present = node.channels.get(&channel).and_then(|channel| channel.present());
             if let Some(present) = present.filter(|present| present.epoch < epoch) {

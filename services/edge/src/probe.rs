@@ -23,6 +23,7 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyH
         {
             return Close::WrongKey.into();
         }
+        session.admit();
         tokio::select! {
             biased;
             sample = sample(live.as_ref().map(|live| &*live.feed)) => {

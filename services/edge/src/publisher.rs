@@ -40,6 +40,7 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyH
         tenure.release(Release::Free).await;
         return Close::Replaced.into();
     };
+    session.admit();
     info!(channel = channel.name().as_str(), epoch = epoch.number(), "publication began");
     let (ended, release) = publish(session, publication, &tenure).await;
     tenure.release(release).await;

@@ -80,6 +80,7 @@ impl Receiver<'_> {
             if !session.node.config.receive_policy.admits(&self.key, &live.key) {
                 return Err(Close::WrongKey.into());
             }
+            session.admit();
             self.last = live.feed.id();
             self.served = true;
             let end = match self.target.options.form {
@@ -138,6 +139,7 @@ impl Receiver<'_> {
                 let grace_ms = u64::try_from(grace_ms).unwrap_or(u64::MAX);
                 self.notices.send(session, || Notice::Held { grace_ms });
             }
+            session.admit();
             tokio::select! {
                 biased;
                 ended = session.idle() => return Err(ended),

@@ -71,7 +71,7 @@ pub(crate) fn open(node: &Arc<Node>, accepted: Accepted) -> Opened {
     };
     let (inbound, outlet) = socket::split(stream, read_ahead, &limits);
     let keeper = Keeper::new(node, kind, Arc::clone(&outlet));
-    let session = Session { node: Arc::clone(node), inbound, outlet, keeper };
+    let session = Session { node: Arc::clone(node), inbound, outlet, keeper, admitted: false };
     Opened { session, ask, id: node.session_id(), peer, kind, at: Instant::now() }
 }
 
@@ -108,7 +108,9 @@ impl Opened {
         let ended = match &self.ask {
             Err(refused) => refused.close.into(),
             Ok(_) if !has_room => Close::Full { retry_after_ms: node.retry_after_ms() }.into(),
-            Ok(_) if node.is_leaving() => Close::Draining { retry_after_ms: node.retry_after_ms() }.into(),
+            Ok(_) if node.service.is_leaving() => {
+                Close::Draining { retry_after_ms: node.retry_after_ms() }.into()
+            }
             Ok(target) => self.session.serve(self.id, target).await,
         };
         self.session.end(ended).await;

@@ -1,9 +1,11 @@
 //! The sessions of this node by number, for whoever wants to end one; and the keys that operators have banned.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use relay_proto::backbone::to_json;
 use relay_proto::websocket::{Close, Kind};
 use relay_proto::{ChannelName, KeyHash, SessionId, api};
 use tokio::time::Instant;
@@ -17,7 +19,7 @@ const BANS_MAX: usize = 4096;
 /// Every session that has a channel.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    open: Mutex<HashMap<SessionId, Open>>,
+    open: Mutex<BTreeMap<SessionId, Open>>,
     bans: Mutex<HashMap<(ChannelName, KeyHash), Instant>>,
 }
 
@@ -28,6 +30,32 @@ struct Open {
     key: KeyHash,
     outlet: Arc<Outlet>,
     started_ms: u64,
+}
+
+/// Which sessions are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page<'a> {
+    /// Of this channel only.
+    pub(crate) channel: Option<&'a str>,
+    /// With greater numbers than this only.
+    pub(crate) after: Option<SessionId>,
+    /// At most so many.
+    pub(crate) max: usize,
+}
+
+/// A page in so many bytes of JSON: as much of it as fits.
+pub(crate) fn fitting(mut page: api::Sessions, bytes_max: usize) -> api::Sessions {
+    // As long as an answer without sessions that says that there are more.
+    let mut bytes = to_json(&api::Sessions { sessions: Vec::new(), more: true }).len();
+    let fits = |session: &&api::Session| {
+        // And a comma.
+        bytes += to_json(session).len() + 1;
+        bytes <= bytes_max
+    };
+    let fitting = page.sessions.iter().take_while(fits).count();
+    page.more |= fitting < page.sessions.len();
+    page.sessions.truncate(fitting);
+    page
 }
 
 /// A session's place among the others, for as long as it lives.
@@ -59,23 +87,21 @@ impl Sessions {
         Listed { sessions: self, id }
     }
 
-    /// What the API tells, of all channels or of one.
-    pub(crate) fn describe(&self, channel: Option<&str>) -> Vec<api::Session> {
-        let is_wanted = |open: &Open| channel.is_none_or(|channel| open.channel.as_str() == channel);
+    /// What the API tells: the sessions of a page, by number, and whether there are more.
+    pub(crate) fn describe(&self, page: &Page<'_>) -> api::Sessions {
+        let is_wanted = |open: &Open| page.channel.is_none_or(|channel| open.channel.as_str() == channel);
+        let from = page.after.map_or(Bound::Unbounded, Bound::Excluded);
         let open = lock(&self.open);
-        let wanted = open.iter().filter(|(_, open)| is_wanted(open));
-        let mut sessions: Vec<_> = wanted
-            .map(|(id, open)| api::Session {
-                session: *id,
-                kind: open.kind.name().to_owned(),
-                channel: open.channel.clone(),
-                sent_bytes: open.outlet.sent_bytes(),
-                started_at: rfc3339(open.started_ms),
-            })
-            .collect();
-        drop(open);
-        sessions.sort_by_key(|session| session.session);
-        sessions
+        let mut wanted = open.range((from, Bound::Unbounded)).filter(|(_, open)| is_wanted(open));
+        let describe = |(id, open): (&SessionId, &Open)| api::Session {
+            session: *id,
+            kind: open.kind.name().to_owned(),
+            channel: open.channel.clone(),
+            sent_bytes: open.outlet.sent_bytes(),
+            started_at: rfc3339(open.started_ms),
+        };
+        let sessions: Vec<_> = wanted.by_ref().take(page.max).map(describe).collect();
+        api::Sessions { sessions, more: wanted.next().is_some() }
     }
 
     /// Ends one session. Tells how many there were.
@@ -145,4 +171,36 @@ impl Sessions {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(count: u64) -> api::Sessions {
+        let sessions = (0..count).map(|number| api::Session {
+            session: SessionId::new(number),
+            kind: Kind::Receive.name().to_owned(),
+            channel: "cam".parse().unwrap(),
+            sent_bytes: number,
+            started_at: rfc3339(0),
+        });
+        api::Sessions { sessions: sessions.collect(), more: false }
+    }
+
+    #[test]
+    fn a_page_is_cut_where_it_does_not_fit() {
+        for count in [0, 1, 7] {
+            let whole = page(count);
+            let bytes = to_json(&api::Sessions { more: true, ..whole.clone() }).len();
+            assert_eq!(fitting(whole.clone(), bytes + 1), whole);
+            for bytes_max in 0..bytes {
+                let cut = fitting(whole.clone(), bytes_max);
+                assert!(cut.sessions.is_empty() || to_json(&cut).len() <= bytes_max);
+                assert!(whole.sessions.starts_with(&cut.sessions));
+                assert_eq!(cut.more, cut.sessions.len() < whole.sessions.len());
+            }
+        }
+        assert!(fitting(api::Sessions { more: true, ..page(1) }, usize::MAX).more, "what was so stays so");
+    }
 }

@@ -24,7 +24,7 @@ use std::str::FromStr;
 
 pub use environment::{from_environment, unknown_variables};
 pub use file::File;
-pub use units::{ByteSize, List, TimeSpan, UnitError};
+pub use units::{BitRate, ByteSize, List, TimeSpan, UnitError};
 
 /// Every variable of ours starts with this.
 pub const VARIABLE_PREFIX: &str = "RELAYCAST_";

@@ -1,9 +1,11 @@
 //! Metrics of the process itself: CPU, memory, file descriptors, and which build it is.
 //!
 //! Read from `/proc` at each scrape, under the names that every Prometheus dashboard knows. Where there is no `/proc`
-//! they are absent rather than zero.
+//! they are absent rather than zero. [`Usage`] tells what share of the machine that is.
 
 use std::fs;
+use std::path::Path;
+use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -121,6 +123,96 @@ impl Stat {
     }
 }
 
+/// What share of the machine this process uses, from one reading to the next.
+#[derive(Debug)]
+pub struct Usage {
+    processors: u32,
+    memory_bytes: Option<u64>,
+    /// When it was read last, and the processor time up to then.
+    last: Option<(Instant, f64)>,
+}
+
+/// A reading of [`Usage`]. What cannot be read is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Thousandths of the processors' time since the last reading.
+    pub cpu_permille: u32,
+    /// Thousandths of the memory that the process may use.
+    pub memory_permille: u32,
+}
+
+impl Usage {
+    /// Of a process that may use so many processors. What memory it may use is read now: no limit is expected to change.
+    pub fn new(processors: u32) -> Self {
+        Self {
+            processors,
+            memory_bytes: memory_bytes(),
+            last: cpu_ticks().map(|ticks| (Instant::now(), ticks)),
+        }
+    }
+
+    /// What is used, the processors since the last time.
+    pub fn read(&mut self) -> Used {
+        let now = Instant::now();
+        let ticks = cpu_ticks();
+        let before = std::mem::replace(&mut self.last, ticks.map(|ticks| (now, ticks)));
+        let cpu_permille = match (before, ticks) {
+            (Some((since, before)), Some(ticks)) => {
+                let available = (now - since).as_secs_f64() * f64::from(self.processors.max(1));
+                permille((ticks - before) / TICKS_PER_SECOND, available)
+            }
+            _ => 0,
+        };
+        let resident = fs::read_to_string("/proc/self/status").ok();
+        let resident = resident.as_deref().and_then(|status| field(status, "VmRSS:"));
+        let memory_permille = match (resident, self.memory_bytes) {
+            (Some(kibibytes), Some(bytes)) => permille(kibibytes as f64 * 1024.0, bytes as f64),
+            _ => 0,
+        };
+        Used { cpu_permille, memory_permille }
+    }
+}
+
+/// Ticks are coarse: over a short while they may tell of more than there was.
+fn permille(used: f64, of: f64) -> u32 {
+    if of > 0.0 { (used / of * 1000.0).round().clamp(0.0, 1000.0) as u32 } else { 0 }
+}
+
+fn cpu_ticks() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    Stat::parse(&stat).map(|stat| stat.cpu_ticks)
+}
+
+/// Bytes of memory that this process may use: those of the machine, or what its control groups leave it.
+fn memory_bytes() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(|text| field(text, "MemTotal:"));
+    let machine = machine.and_then(|kibibytes| u64::try_from(kibibytes).ok()?.checked_mul(1024));
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = group_limit(&groups, |path| fs::read_to_string(Path::new("/sys/fs/cgroup").join(path)).ok());
+    machine.into_iter().chain(limit).min()
+}
+
+/// The lowest memory limit of the groups that `/proc/self/cgroup` names, and of those that they are in. Version 2 has one
+/// tree; version 1 has one for memory. A container that does not see the groups around it sees its own at the root.
+fn group_limit(groups: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let limits = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let (tree, file) = match controllers {
+            "" => ("", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => ("memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let groups = Path::new(path.trim_start_matches('/')).ancestors();
+        // "max", which is no limit, does not parse.
+        groups
+            .filter_map(|group| read(Path::new(tree).join(group).join(file).to_str()?)?.trim().parse().ok())
+            .min()
+    });
+    limits.min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +223,53 @@ mod tests {
         assert_eq!(Stat::parse(text), Some(Stat { cpu_ticks: 200.0, start_ticks: 9000.0 }));
         assert_eq!(Stat::parse("7 (x"), None);
         assert_eq!(Stat::parse("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn the_lowest_limit_of_all_groups_counts() {
+        let limit = |groups: &str, files: &[(&str, &str)]| {
+            group_limit(groups, |path| {
+                files.iter().find(|(name, _)| *name == path).map(|(_, text)| format!("{text}\n"))
+            })
+        };
+        let pod = "0::/kube/pod/box\n";
+        assert_eq!(
+            limit(pod, &[("kube/pod/box/memory.max", "max"), ("kube/pod/memory.max", "512")]),
+            Some(512)
+        );
+        assert_eq!(
+            limit(pod, &[("kube/pod/box/memory.max", "64"), ("kube/pod/memory.max", "512")]),
+            Some(64)
+        );
+        assert_eq!(limit("0::/\n", &[("memory.max", "9")]), Some(9));
+        let old = "5:cpu,cpuacct:/docker/a\n4:memory:/docker/a\n";
+        assert_eq!(limit(old, &[("memory/memory.limit_in_bytes", "7"), ("cpu/memory.max", "1")]), Some(7));
+        assert_eq!(limit(old, &[("memory/docker/a/memory.limit_in_bytes", "5")]), Some(5));
+        for none in ["", "0::/a\n", "nonsense\n", "1:name=systemd:/\n"] {
+            assert_eq!(limit(none, &[("memory.limit_in_bytes", "3")]), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn shares_stay_between_nothing_and_everything() {
+        assert_eq!(permille(0.5, 2.0), 250);
+        assert_eq!(permille(3.0, 2.0), 1000);
+        assert_eq!(permille(-1.0, 2.0), 0);
+        assert_eq!(permille(1.0, 0.0), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_that_computes_uses_processor_and_memory() {
+        let mut usage = Usage::new(1);
+        let began = Instant::now();
+        let mut kept = Vec::new();
+        while began.elapsed() < std::time::Duration::from_millis(300) {
+            kept.push(std::hint::black_box(kept.len()));
+        }
+        let used = usage.read();
+        assert!(used.cpu_permille > 0 && used.cpu_permille <= 1000, "{used:?}");
+        assert!(memory_bytes().unwrap() > 1 << 20);
     }
 
     #[test]

@@ -12,8 +12,10 @@
 pub(crate) mod access;
 mod channels;
 pub(crate) mod commands;
+mod docs;
 mod follow;
 mod nodes;
+mod openapi;
 pub(crate) mod pick;
 pub(crate) mod problem;
 pub(crate) mod query;
@@ -76,8 +78,8 @@ pub(crate) struct Http {
 /// A path, and what is there.
 struct Endpoint {
     path: &'static str,
-    /// What reading it needs.
-    need: Need,
+    /// What it needs, where it needs anything.
+    need: Option<Need>,
     methods: fn() -> MethodRouter<Arc<Replica>>,
     /// Methods and paths as documented.
     #[allow(dead_code, reason = "what is documented is compared with it")]
@@ -88,37 +90,37 @@ struct Endpoint {
 const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/channels",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(channels::list),
         documented: &[("get", "/v1/channels")],
     },
     Endpoint {
         path: "/v1/channels/{channel}",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(channels::one).post(commands::on_channel),
         documented: &[("get", "/v1/channels/{channel}"), ("post", "/v1/channels/{channel}:close")],
     },
     Endpoint {
         path: "/v1/channels/{channel}/probe",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(channels::probe),
         documented: &[("get", "/v1/channels/{channel}/probe")],
     },
     Endpoint {
         path: "/v1/channels/{channel}/snapshot",
-        need: Need::ReadPrivate,
+        need: Some(Need::ReadPrivate),
         methods: || get(snapshot::picture),
         documented: &[("get", "/v1/channels/{channel}/snapshot")],
     },
     Endpoint {
         path: "/v1/nodes",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(nodes::list),
         documented: &[("get", "/v1/nodes")],
     },
     Endpoint {
         path: "/v1/nodes/{node}",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(nodes::one).post(commands::on_node),
         documented: &[
             ("get", "/v1/nodes/{node}"),
@@ -128,35 +130,39 @@ const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         path: "/v1/sessions",
-        need: Need::ReadPrivate,
+        need: Some(Need::ReadPrivate),
         methods: || get(sessions::list),
         documented: &[("get", "/v1/sessions")],
     },
     Endpoint {
         path: "/v1/sessions/{session}",
-        need: Need::Operate,
+        need: Some(Need::Operate),
         methods: || post(commands::on_session),
         documented: &[("post", "/v1/sessions/{session}:kick")],
     },
     Endpoint {
         path: "/v1/events",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(follow::events),
         documented: &[("get", "/v1/events")],
     },
     Endpoint {
         path: "/v1/capacity",
-        need: Need::Read,
+        need: Some(Need::Read),
         methods: || get(nodes::capacity),
         documented: &[("get", "/v1/capacity")],
     },
     Endpoint {
-        path: "/streammanager/{*rest}",
-        need: Need::Read,
-        methods: || any(red5::call),
-        documented: &[],
+        path: "/openapi.json",
+        need: None,
+        methods: || get(openapi::document),
+        documented: &[("get", "/openapi.json")],
     },
-    Endpoint { path: "/as/{*rest}", need: Need::Read, methods: || any(red5::call), documented: &[] },
+    Endpoint { path: "/docs", need: None, methods: || get(docs::page), documented: &[] },
+    Endpoint { path: "/docs/{file}", need: None, methods: || get(docs::file), documented: &[] },
+    // Who may ask what, they see to themselves.
+    Endpoint { path: "/streammanager/{*rest}", need: None, methods: || any(red5::call), documented: &[] },
+    Endpoint { path: "/as/{*rest}", need: None, methods: || any(red5::call), documented: &[] },
 ];
 
 impl Http {
@@ -282,7 +288,7 @@ async fn account(State(replica): State<Arc<Replica>>, request: Request, next: Ne
     let metrics = &replica.metrics;
     metrics.requests.with_label_values(&[route, class(response.status())]).inc();
     metrics.request_seconds.with_label_values(&[route]).observe(began.elapsed().as_secs_f64());
-    let is_public = endpoint.is_some_and(|endpoint| endpoint.need == Need::Read)
+    let is_public = endpoint.is_some_and(|endpoint| endpoint.need == Some(Need::Read))
         && replica.config.reads == Reads::Public
         && matches!(method, Method::GET | Method::HEAD);
     if is_public {

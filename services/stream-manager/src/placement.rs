@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
-//! │ Whoever is refused is never answered, and whoever is answered is counted before the next one  │
-//! │ asks: the caller reserves what it was given while it holds the view.                          │
+//! │ Whoever is refused is never answered, and whoever is answered is counted before the next one │
+//! │ asks: the caller reserves what it was given while it holds the view.                         │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! The rule, its weights and what came of it: `PLACEMENT.md`.
 //!
-//! A channel that needs one more node gets it by dice that its own name seeds. So all replicas think of the same nodes for it, and
-//! all clients that are sent before the first of them arrives meet there, without a word between replicas.
+//! A channel that needs one more node gets it by dice that its own name seeds, and the number of its nodes. So all
+//! replicas think of the same nodes for it, and all clients that are sent before the first of them arrives meet there,
+//! without a word between replicas.
 
 mod score;
+#[cfg(test)]
+mod tests;
 
 use relay_proto::api::manager::{Candidate, Explanation, RefusedBecause};
 use relay_proto::registry::Role;
@@ -25,16 +28,20 @@ use crate::view::{Pool, View};
 /// The most nodes that one answer names: a client that has tried so many in vain should ask again.
 pub const NODES_PER_ANSWER_MAX: usize = 64;
 
-/// Draws until two nodes that can be chosen are found. Where fewer than a quarter of the nodes can, all are looked at instead.
+/// Draws until two nodes that can be chosen are found. Where fewer than a quarter of the nodes can, all are looked at
+/// instead.
 const DRAWS_MAX: usize = 16;
 
 /// Up to so many nodes, looking at all of them costs no more than drawing.
 const FEW: usize = 8;
 
-/// Carriers of one channel that are looked at for one pick, so that a channel that is everywhere costs no more than others.
-/// Where more carry it, that is a run of them from any of them on: those that have room are found if they are not very few, and
-/// if they are, one more node is to carry it anyway.
+/// Carriers of one channel that are looked at for one pick, so that a channel that is everywhere costs no more than
+/// others. It is a run of them from any of them on: those that have room are found if they are not very few, and if
+/// they are, one more node is to carry it anyway.
 const CARRIERS_SEEN_MAX: usize = 64;
+
+/// Carriers with room of which two are drawn: more would make no difference to that.
+const CARRIERS_DRAWN_FROM: usize = 8;
 
 /// What a client comes for.
 #[derive(Debug, Clone, Copy)]
@@ -195,7 +202,7 @@ impl<'a> Search<'a> {
             if let Some(carrier) = self.better_of_two(&carriers, dice) {
                 return Some(carrier);
             }
-            let mut seeded = seeded(channel);
+            let mut seeded = seeded(channel, self.carriers.len());
             match self.draw(pool, &mut seeded, Wanted::Room) {
                 Drawn::Two(better) | Drawn::One(better) => return Some(better),
                 Drawn::None => {}
@@ -216,15 +223,20 @@ impl<'a> Search<'a> {
     /// Of those that carry the channel, those that can be chosen and have room, and take this role in that region.
     fn carriers_with_room(&self, region: Option<&str>, dice: &mut impl FnMut(usize) -> usize) -> Pool {
         let mut pool = Pool::default();
-        let first = if self.carriers.len() > CARRIERS_SEEN_MAX { dice(self.carriers.len()) } else { 0 };
-        let from_first =
-            self.carriers.iter().cycle().skip(first).take(self.carriers.len().min(CARRIERS_SEEN_MAX));
-        for slot in from_first.copied() {
+        if self.carriers.is_empty() {
+            return pool;
+        }
+        let first = dice(self.carriers.len()).min(self.carriers.len());
+        let (before, from_first) = self.carriers.split_at(first);
+        for slot in from_first.iter().chain(before).take(CARRIERS_SEEN_MAX).copied() {
             let Some(member) = self.view.member(slot) else { continue };
             let is_there = region.is_none() || member.record.region.as_deref() == region;
             let takes = member.is_in_service() && member.record.roles.contains(&self.ask.role);
             if is_there && takes && !self.is_refused(slot) && self.scale.has_room(member, self.now) {
                 pool.push(slot, self.view.pools().weight(slot));
+                if pool.len() == CARRIERS_DRAWN_FROM {
+                    break;
+                }
             }
         }
         pool
@@ -343,11 +355,13 @@ fn better(one: (usize, f64), other: (usize, f64)) -> (usize, f64) {
     if other.1 < one.1 { other } else { one }
 }
 
-/// Dice that show the same for the same channel, in every process.
-fn seeded(channel: &ChannelName) -> impl FnMut(usize) -> usize {
+/// Dice that show the same for the same channel in every process, until one more node carries it: those that were drawn
+/// before are full by then, and to begin with them again would take longer each time.
+fn seeded(channel: &ChannelName, carriers: usize) -> impl FnMut(usize) -> usize {
     // FNV-1a, and then SplitMix64, which makes a good stream of any seed.
     let seed = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-    let mut state = channel.as_str().bytes().fold(0xCBF2_9CE4_8422_2325, seed);
+    let bytes = channel.as_str().bytes().chain((carriers as u64).to_le_bytes());
+    let mut state = bytes.fold(0xCBF2_9CE4_8422_2325, seed);
     move |bound| {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = state;

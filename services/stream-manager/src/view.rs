@@ -3,26 +3,28 @@
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
-//! │ What a run of a node has said last counts, until it says otherwise or is silent for too long.   │
-//! │ What an older run says never undoes what a newer one has said.                                  │
+//! │ What a run of a node has said last counts, until it says otherwise or is silent for too long.│
+//! │ What an older run says never undoes what a newer one has said.                               │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! **Runs.** Of two runs of one name the newer is the one that began later by its own clock. A run that was replaced or has said
-//! goodbye is passed over from then on. One that began earlier and was never heard before (a clock was set back) is believed once
-//! the other is silent, so that it waits for that long and no longer.
+//! **Runs.** Of two runs of one name the newer is the one that began later by its own clock. A run that was replaced or
+//! has said goodbye is passed over from then on. One that began earlier and was never heard before (a clock was set
+//! back) is believed once the other is silent, so that it waits for that long and no longer.
 //!
-//! **Signs of life.** A report over the backbone is one. A record in the registry outlives its node, so it is a sign only when it
-//! differs from what was known; while nothing comes over the backbone of any node at all, being there has to do. A node that the
-//! registry does not name any more, and that is not heard either, is silent at once.
+//! **Signs of life.** A report over the backbone is one. A record in the registry outlives its node, so it is a sign
+//! only when it differs from what was known; while nothing comes over the backbone of any node at all, being there has
+//! to do. A node that the registry does not name any more, and that is not heard either, is silent at once.
 //!
-//! **Silence.** It is measured up to the last word of anybody: who hears of nobody is cut off himself, and goes on with what he
-//! knew rather than to take all nodes for dead.
+//! **Silence.** It is measured up to the last word of anybody: who hears of nobody is cut off himself, and goes on with
+//! what he knew rather than to take all nodes for dead.
 
 mod channels;
 mod member;
 mod pool;
 mod reservations;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,18 +44,19 @@ pub use self::member::Member;
 pub(crate) use self::pool::{Pool, Pools};
 pub(crate) use self::totals::Totals;
 
-/// Heartbeats after which a node that has said nothing is silent: one may come late by as much as another, and a second one that
-/// is missing is no accident.
+/// Heartbeats after which a node that has said nothing is silent: one may come late by as much as another, and a second
+/// one that is missing is no accident.
 pub const SILENT_AFTER_HEARTBEATS: u32 = 2;
 
 /// Times the silence after which a silent node is forgotten: operators are to see for a while that it is missing.
 pub const FORGOTTEN_AFTER_SILENCES: u64 = 10;
 
-/// Parts of a report: with [`REPORT_BYTES_MAX`](relay_proto::report::REPORT_BYTES_MAX) that is 64 MiB, more than any node has to
-/// say.
+/// Parts of a report: with [`REPORT_BYTES_MAX`](relay_proto::report::REPORT_BYTES_MAX) that is 64 MiB, more than any
+/// node has to say.
 pub const PARTS_MAX: u32 = 1024;
 
-/// Channels that are noted of one node: more than it has sessions, since each channel has a publisher or a receiver there.
+/// Channels that are noted of one node: more than it has sessions, since each channel has a publisher or a receiver
+/// there.
 pub const CHANNELS_PER_NODE_MAX: usize = 1 << 17;
 
 /// What waits how long.
@@ -159,7 +162,7 @@ impl View {
                     return;
                 }
                 if member.begins(round) {
-                    self.note(slot, *record);
+                    self.note(slot, *record, now);
                 }
                 let Some(member) = self.members[slot].as_mut() else { return };
                 if let Some(whole) = member.part(round, part, parts, channels) {
@@ -208,7 +211,7 @@ impl View {
             }
             // While a node reports, its record is what it has reported already, or older.
             if is_quiet && is_news && record.load.accepted >= member.record.load.accepted {
-                self.note(slot, record);
+                self.note(slot, record, now);
             }
         }
         for (slot, member) in self.members.iter_mut().enumerate() {
@@ -232,8 +235,8 @@ impl View {
         self.reserved = self.reserved.saturating_sub(before).saturating_add(member.reserved());
     }
 
-    /// Lets time pass: places that were kept long enough are given up, and nodes that are silent for long are forgotten. To be
-    /// called a few times per second.
+    /// Lets time pass: places that were kept long enough are given up, and nodes that are silent for long are
+    /// forgotten. To be called a few times per second.
     pub fn tick(&mut self, now: u64) {
         let forgotten_after_ms = self.timing.silent_after_ms.saturating_mul(FORGOTTEN_AFTER_SILENCES);
         let until = self.last_word.at().min(now);
@@ -241,12 +244,11 @@ impl View {
         self.reserved = 0;
         for (slot, member) in self.members.iter_mut().enumerate() {
             let Some(member) = member else { continue };
-            if member.age_ms(until) > forgotten_after_ms {
-                forgotten.push(slot);
-                continue;
-            }
             member.reservations.expire(now);
             self.reserved = self.reserved.saturating_add(member.reserved());
+            if member.age_ms(until) > forgotten_after_ms {
+                forgotten.push(slot);
+            }
         }
         for slot in forgotten {
             self.remove(slot);
@@ -397,10 +399,10 @@ impl View {
     }
 
     /// What a run says of itself.
-    fn note(&mut self, slot: usize, record: NodeRecord) {
+    fn note(&mut self, slot: usize, record: NodeRecord, now: u64) {
         let Some(member) = self.members[slot].as_mut() else { return };
         let before = member.reserved();
-        if member.note(record) {
+        if member.note(record, now) {
             self.pools.take();
         }
         self.reserved = self.reserved.saturating_sub(before).saturating_add(member.reserved());
@@ -446,7 +448,8 @@ impl View {
 }
 
 impl Timing {
-    /// Milliseconds without a report after which the registry has a say: one and a half heartbeats, where silence takes two.
+    /// Milliseconds without a report after which the registry has a say: one and a half heartbeats, where silence takes
+    /// two.
     const fn quiet_ms(self) -> u64 {
         self.silent_after_ms / 4 * 3
     }

@@ -137,13 +137,13 @@ impl Ledger {
 
     /// See [`Journal::read`](super::Journal::read).
     pub fn read(&self, after: EventId, max: usize) -> Reading {
-        let max = max.min(READ_MAX);
+        let max = max.clamp(1, READ_MAX);
         if after > self.newest {
             return Reading { events: self.log.iter().take(max).cloned().collect(), gap: true };
         }
         let from = self.log.partition_point(|event| event.id <= after);
-        let gap = from == 0 && after < self.newest && self.begins_after(after);
-        Reading { events: self.log.range(from..).take(max).cloned().collect(), gap }
+        let before = if from == 0 { self.before } else { self.log[from - 1].id };
+        Reading { events: self.log.range(from..).take(max).cloned().collect(), gap: before != after }
     }
 
     /// See [`Journal::newest`](super::Journal::newest).
@@ -402,7 +402,7 @@ impl Ledger {
         let mut event = blank(EventKind::AdmissionRefused);
         event.node = Some(node.clone());
         event.role = Some(role);
-        event.reason = Some(cut_reason(why));
+        event.reason = cut_reason(why);
         if let Some(name) = channel {
             let mut channel = self.channel(name, told.now);
             channel.sequence += 1;
@@ -437,12 +437,6 @@ impl Ledger {
         }
         self.log.push_back(event.clone());
         told.events.push(event);
-    }
-
-    /// Whether something may have been between this event and the oldest that is kept. What was before a log that begins anew
-    /// nobody knows.
-    fn begins_after(&self, after: EventId) -> bool {
-        if self.before == EventId::FIRST { after != EventId::FIRST } else { after < self.before }
     }
 
     fn channel(&mut self, name: &ChannelName, now: u64) -> Channel {

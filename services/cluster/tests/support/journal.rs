@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use relay_cluster::Journal;
+use relay_cluster::journal::RedisJournal;
 
 use relay_cluster::registry::Unavailable;
 use relay_proto::backbone::Peer;
@@ -9,7 +10,11 @@ use relay_proto::event::{EndReason, Event, EventId, Fact, NodePhase};
 use relay_proto::registry::Role;
 use relay_proto::{ChannelName, Epoch};
 
-use super::registry::peer;
+use super::registry::{config, peer};
+
+pub(crate) fn journal(url: String) -> RedisJournal {
+    RedisJournal::new(config(url)).unwrap()
+}
 
 pub(crate) fn channel(name: &str) -> ChannelName {
     name.parse().unwrap()

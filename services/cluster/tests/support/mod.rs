@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
 pub(crate) mod backbone;
+pub(crate) mod deployments;
 pub(crate) mod journal;
 pub(crate) mod registry;

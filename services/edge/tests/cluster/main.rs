@@ -10,4 +10,6 @@ mod nodes;
 mod commands;
 mod ends;
 mod pulls;
+mod reports;
+mod service;
 mod takeovers;

@@ -66,6 +66,31 @@ async fn a_channel_is_gone_with_its_last_session() {
 }
 
 #[tokio::test]
+async fn sessions_are_listed_in_pages_where_that_is_asked_for() {
+    let node = Node::start(Config::default()).await;
+    let _waiting = [node.wait_for("/cam/a/receive").await, node.wait_for("/cam/b/receive").await];
+    let all = node.sessions().await;
+    assert_eq!(all.len(), 2);
+    let get = async |query: &str| {
+        let request = format!("GET /v1/sessions?{query} HTTP/1.1\r\nHost: x\r\n");
+        node.connect().await.ask(&request).await
+    };
+    let page = async |query: &str| {
+        let answer = get(query).await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let page = serde_json::from_str::<relay_proto::api::Sessions>(body).unwrap();
+        (page.sessions.into_iter().map(|session| session.session).collect::<Vec<_>>(), page.more)
+    };
+    assert_eq!(page("max=1").await, (vec![all[0]], true));
+    assert_eq!(page(&format!("channel=cam&max=1&after={}", all[0])).await, (vec![all[1]], false));
+    assert_eq!(page(&format!("after={}", all[1])).await, (vec![], false));
+    assert_eq!(page("channel=other").await, (vec![], false));
+    for wrong in ["max=many", "max=-1", "after=first"] {
+        assert!(get(wrong).await.starts_with("HTTP/1.1 400 "), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn head_has_no_body_and_other_methods_are_told_which_are_allowed() {
     let node = Node::start(Config::default()).await;
     let answer = node.connect().await.ask("HEAD /v1/channels HTTP/1.1\r\nHost: x\r\n").await;

@@ -1,4 +1,4 @@
-//! Values with units: `500ms`, `8MiB`. A bare number says nothing about its unit, so it is refused (a size in bytes
+//! Values with units: `500ms`, `8MiB`, `10Gbit`. A bare number says nothing about its unit, so it is refused (a size in bytes
 //! is not: there it can only mean one thing).
 
 use std::fmt;
@@ -17,6 +17,11 @@ pub struct TimeSpan(Duration);
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize(u64);
 
+/// Bits per second, in units of 1000: `10Gbit`, `500Mbit`, `64kbit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BitRate(u64);
+
 /// Values separated by commas; may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List<T>(pub Vec<T>);
@@ -33,6 +38,12 @@ pub enum UnitError {
     /// Not a whole number and a unit of size.
     #[error("is not a size: 8MiB, 512KiB, 1GiB, 64kB or plain bytes")]
     ByteSize,
+    /// A rate without a unit: bits and bytes are easily taken for each other.
+    #[error("has no unit: 10Gbit, 500Mbit or 64kbit, each a second")]
+    NoRateUnit,
+    /// Not a whole number and a unit of rate.
+    #[error("is not a rate: 10Gbit, 500Mbit or 64kbit, each a second")]
+    BitRate,
     /// More than fits.
     #[error("is too large")]
     TooLarge,
@@ -52,6 +63,10 @@ const SIZE_UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
+/// Bits per second of each unit, largest first.
+const RATE_UNITS: [(&str, u64); 5] =
+    [("Tbit", 1_000_000_000_000), ("Gbit", 1_000_000_000), ("Mbit", 1_000_000), ("kbit", 1000), ("bit", 1)];
+
 /// How many of `SIZE_UNITS` print.
 const SIZE_UNITS_PRINTED: usize = 3;
 
@@ -64,6 +79,13 @@ impl TimeSpan {
 
 impl ByteSize {
     /// The number of bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl BitRate {
+    /// Bits per second.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -129,6 +151,30 @@ impl fmt::Display for ByteSize {
     }
 }
 
+impl FromStr for BitRate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (digits, unit) = split(text);
+        if digits.is_empty() {
+            return Err(UnitError::BitRate);
+        }
+        if unit.is_empty() {
+            return Err(UnitError::NoRateUnit);
+        }
+        let (_, bits) = RATE_UNITS.into_iter().find(|(name, _)| *name == unit).ok_or(UnitError::BitRate)?;
+        scale(digits, bits).map(Self)
+    }
+}
+
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = |(_, unit): &(&str, u64)| self.0 >= *unit && self.0.is_multiple_of(*unit);
+        let (name, unit) = RATE_UNITS.into_iter().find(exact).unwrap_or(("bit", 1));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
 impl<T: FromStr> FromStr for List<T> {
     type Err = T::Err;
 
@@ -167,6 +213,7 @@ macro_rules! as_text {
 
 as_text!(TimeSpan);
 as_text!(ByteSize);
+as_text!(BitRate);
 
 #[cfg(test)]
 mod tests {
@@ -188,14 +235,21 @@ mod tests {
         }
 
         #[test]
+        fn a_rate_parses_as_it_prints(bits in any::<u64>(), zeros in 0u32..16) {
+            let unit = 10_u64.pow(zeros);
+            let rate = BitRate(bits / unit * unit);
+            prop_assert_eq!(rate.to_string().parse(), Ok(rate));
+        }
+
+        #[test]
         fn a_list_parses_as_it_prints(items in prop::collection::vec("[a-z:/.]{1,9}", 0..5)) {
             let list = List(items);
             prop_assert_eq!(list.to_string().parse::<List<String>>(), Ok(list));
         }
 
         #[test]
-        fn any_text_is_a_value_or_an_error(text in "\\PC*|[0-9]{0,24}[a-zA-Z]{0,3}") {
-            let _ = (text.parse::<TimeSpan>(), text.parse::<ByteSize>());
+        fn any_text_is_a_value_or_an_error(text in "\\PC*|[0-9]{0,24}[a-zA-Z]{0,4}") {
+            let _ = (text.parse::<TimeSpan>(), text.parse::<ByteSize>(), text.parse::<BitRate>());
         }
     }
 
@@ -230,5 +284,22 @@ mod tests {
         }
         assert_eq!(ByteSize(1 << 20).to_string(), "1MiB");
         assert_eq!(ByteSize(1536).to_string(), "1536B");
+    }
+
+    #[test]
+    fn rates() {
+        let rate = |text: &str| text.parse::<BitRate>().map(BitRate::get);
+        assert_eq!(rate("10Gbit"), Ok(10_000_000_000));
+        assert_eq!(rate("500Mbit"), Ok(500_000_000));
+        assert_eq!(rate("64kbit"), Ok(64_000));
+        assert_eq!(rate("7bit"), Ok(7));
+        assert_eq!(rate("0bit"), Ok(0));
+        assert_eq!(rate("500"), Err(UnitError::NoRateUnit));
+        assert_eq!(rate("99999999Tbit"), Err(UnitError::TooLarge));
+        for bad in ["", "Gbit", "1.5Gbit", "-1bit", "1 Mbit", "1mbit", "1MB", "1Mbit/s"] {
+            assert_eq!(rate(bad), Err(UnitError::BitRate), "{bad:?}");
+        }
+        assert_eq!(BitRate(2_500_000_000).to_string(), "2500Mbit");
+        assert_eq!(BitRate(0).to_string(), "0bit");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relay_cluster::Links;
 use relay_cluster::backbone::{NatsBackbone, nats};
-use relay_cluster::journal::MemoryJournal;
+use relay_cluster::journal::RedisJournal;
 use relay_cluster::registry::{RedisRegistry, redis};
 use relay_proto::NodeId;
 use tracing::warn;
@@ -25,11 +25,12 @@ pub(super) async fn open(node: &NodeId, cluster: Option<Cluster>) -> Result<Link
         warn!("no cluster-secret: who can read the registry can find out keys by trying");
     }
     let registry = RedisRegistry::new(cluster.registry()).map_err(Failure::usage)?;
+    let journal = RedisJournal::new(cluster.registry()).map_err(Failure::usage)?;
     let backbone = NatsBackbone::start(cluster.backbone(node)).await.map_err(Failure::usage)?;
     Ok(Links {
         registry: Arc::new(registry),
         backbone: Arc::new(backbone),
-        journal: Arc::new(MemoryJournal::new()),
+        journal: Arc::new(journal),
         cluster: cluster.name,
         secret: cluster.secret.unwrap_or_default().into_bytes().into(),
         shared: true,

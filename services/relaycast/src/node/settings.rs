@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use relay_edge::{Config, PublisherPolicy, ReceivePolicy};
 use relay_lifecycle::backoff::entropy;
-use relay_lifecycle::config::{ByteSize, List, TimeSpan};
+use relay_lifecycle::config::{BitRate, ByteSize, List, TimeSpan};
 use relay_lifecycle::telemetry::{Filter, Format, Log};
 use relay_proto::NodeId;
+use relay_proto::registry::Role;
 
 relay_lifecycle::settings! {
     /// Every setting of a node.
@@ -55,6 +56,10 @@ relay_lifecycle::settings! {
             region "NAME": String,
             /// Where in the region
             zone "NAME": String,
+            /// What stream-managers send clients here for: publish, receive or both; whoever comes otherwise is served too
+            roles "ROLE,…": List<Named<Role>> = "publish,receive",
+            /// How much the network of this node takes, for stream-managers: 10Gbit, 500Mbit
+            egress_max "RATE": BitRate,
         }
         "Publishers" {
             /// What a second publisher with the same key may do: reject, takeover, or takeover-if-stalled (replace the
@@ -161,6 +166,8 @@ impl NodeSettings {
             upstream_linger: self.upstream_linger.get(),
             region: self.region,
             zone: self.zone,
+            roles: self.roles.0.iter().map(|role| role.0).collect(),
+            egress_max: self.egress_max.map(BitRate::get),
             cache_bytes: bytes(self.cache_bytes),
             lag_max: self.lag_max.get(),
             cache_age: self.cache_age.get(),
@@ -243,6 +250,10 @@ impl Choice for PublisherPolicy {
 impl Choice for ReceivePolicy {
     const NAMES: &'static [(&'static str, Self)] =
         &[("publisher-key", Self::PublisherKey), ("open", Self::Open)];
+}
+
+impl Choice for Role {
+    const NAMES: &'static [(&'static str, Self)] = &[("publish", Self::Publish), ("receive", Self::Receive)];
 }
 
 /// Not one of the names.

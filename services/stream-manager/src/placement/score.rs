@@ -5,28 +5,28 @@ use relay_proto::registry::Role;
 
 use crate::view::{Member, View};
 
-/// What counts how much. A node that is full in all respects costs 1, one that is empty 0. [`REGION`](weights::REGION) and
-/// [`AFFINITY`](weights::AFFINITY) are larger than whatever load can add, so that region comes before affinity and both before
-/// load.
+/// What counts how much. A node that is full in all respects costs 1, one that is empty 0. [`REGION`](weights::REGION)
+/// and [`AFFINITY`](weights::AFFINITY) are larger than whatever load can add, so that region comes before affinity and
+/// both before load.
 pub mod weights {
     /// The fullest resource: a node with 95 % of its network in use is full, whatever else it has left.
     pub const WORST: f64 = 0.6;
     /// Sessions: the one term that a pick changes at once, by its reservation.
-    pub const SESSIONS: f64 = 0.16;
+    pub const SESSIONS: f64 = 0.2;
     /// Egress: what receivers cost, once it is measured.
     pub const EGRESS: f64 = 0.12;
     /// Processor time: noisy from heartbeat to heartbeat, so it decides between nodes that are alike otherwise.
-    pub const CPU: f64 = 0.08;
+    pub const CPU: f64 = 0.05;
     /// Memory: says little about the next session.
-    pub const MEMORY: f64 = 0.04;
+    pub const MEMORY: f64 = 0.03;
     /// Elsewhere than asked. Load and warm-up add 2 at most, affinity takes 1 off.
     pub const REGION: f64 = 3.0;
     /// Has the channel, and room.
     pub const AFFINITY: f64 = 1.0;
 }
 
-/// How full a node may be and still get receivers because it carries their channel. Above that its other channels need what is
-/// left, and one more node is to carry this one.
+/// How full a node may be and still get receivers because it carries their channel. Above that its other channels need
+/// what is left, and one more node is to carry this one.
 pub const ROOM: f64 = 0.8;
 
 /// Thousandths of processor time from which on a node takes nobody: what is left it needs for those that it has.
@@ -38,8 +38,8 @@ const MEMORY_FULL_PERMILLE: u32 = 950;
 /// Sessions from which on a node's own mean tells what the next one uses.
 const SESSIONS_FOR_A_MEAN: u64 = 16;
 
-/// How many times what was measured a node's processor time is taken to be, for those that are not measured yet: among few
-/// sessions one that is dear would otherwise make all the next seem so.
+/// How many times what was measured a node's processor time is taken to be, for those that are not measured yet: among
+/// few sessions one that is dear would otherwise make all the next seem so.
 const CPU_GROWTH_MAX: f64 = 2.0;
 
 /// What does not depend on the node.
@@ -94,7 +94,8 @@ impl Scale {
             || capacity.egress.is_some_and(|max| self.egress(member) + self.next() >= max as f64)
     }
 
-    /// Whether the node has room for receivers of a channel that it carries; for a new one, of a part that grows as it ramps up.
+    /// Whether the node has room for receivers of a channel that it carries; for a new one, of a part that grows as it
+    /// ramps up.
     pub(super) fn has_room(&self, member: &Member, now: u64) -> bool {
         self.shares(member).worst() < ROOM * member.ramp(now)
     }

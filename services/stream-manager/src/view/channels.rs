@@ -9,7 +9,8 @@ use relay_proto::{ChannelName, NodeId};
 
 use super::{Member, View};
 
-/// Channels that are looked at for one page: one that few of them match is handed out in several, so that nobody waits for long.
+/// Channels that are looked at for one page: one that few of them match is handed out in several, so that nobody waits
+/// for long.
 pub const SCANNED_MAX: usize = 10_000;
 
 /// Which channels.
@@ -77,7 +78,8 @@ impl View {
         self.whole(channel.as_str(), self.flows.get(channel.as_str())?)
     }
 
-    /// Up to `limit` channels whose names follow `after`. May be fewer than there are: the last page is the one without a `next`.
+    /// Up to `limit` channels whose names follow `after`. May be fewer than there are: the last page is the one without
+    /// a `next`.
     pub fn channels(&self, filter: &ChannelFilter, after: Option<&str>, limit: usize) -> ChannelPage {
         let prefix = filter.prefix.as_deref().unwrap_or("");
         let first = match after {

@@ -22,8 +22,8 @@ pub struct Member {
     pub(super) reservations: Reservations,
     /// Its last report over the backbone.
     pub(super) reported_ms: Option<u64>,
-    /// Sessions that had begun between its last two heartbeats: they count among its sessions already, but what they use has been
-    /// measured for a part of that time only.
+    /// Sessions that had begun between its last two heartbeats: they count among its sessions already, but what they
+    /// use has been measured for a part of that time only.
     fresh: u64,
     sign_ms: u64,
     /// When it was first heard of; `None` for one that was there before the stream-manager.
@@ -137,8 +137,8 @@ impl Member {
         if age_ms >= self.timing.warm_up_ms { 1.0 } else { age_ms as f64 / self.timing.warm_up_ms as f64 }
     }
 
-    /// Sessions of which it is not yet known what they use: those that are on their way, and half of those that came over the
-    /// last interval, since they came in the middle of it.
+    /// Sessions of which it is not yet known what they use: those that are on their way, and half of those that came
+    /// over the last interval, since they came in the middle of it.
     pub(crate) fn unmeasured(&self) -> f64 {
         self.reserved() as f64 + self.fresh as f64 / 2.0
     }
@@ -176,11 +176,11 @@ impl Member {
     }
 
     /// Takes what it says of itself; whether others may be drawn with other chances now.
-    pub(super) fn note(&mut self, record: NodeRecord) -> bool {
+    pub(super) fn note(&mut self, record: NodeRecord, now: u64) -> bool {
         let is_other = (record.state, &record.capacity, &record.region, &record.roles)
             != (self.record.state, &self.record.capacity, &self.record.region, &self.record.roles);
         self.fresh = record.load.accepted.saturating_sub(self.record.load.accepted);
-        self.reservations.fulfil(self.fresh);
+        self.reservations.fulfil(self.fresh, now, self.timing.reservation_ms);
         self.record = record;
         is_other
     }

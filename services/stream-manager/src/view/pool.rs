@@ -1,5 +1,5 @@
-//! Nodes to draw from, the larger the likelier: of two that are drawn the better is taken, and a node that is drawn too seldom
-//! could never be filled, however empty it is.
+//! Nodes to draw from, the larger the likelier: of two that are drawn the better is taken, and a node that is drawn too
+//! seldom could never be filled, however empty it is.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,8 @@ impl Pool {
 pub(crate) struct Pools {
     everywhere: OfRoles,
     regions: HashMap<String, OfRoles>,
-    weights: HashMap<usize, u64>,
+    /// By the node's number.
+    weights: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +86,10 @@ impl Pools {
         let mut pools = Self::default();
         for (slot, record) in &nodes {
             let weight = (share(record) * WEIGHT) as u64;
-            pools.weights.insert(*slot, weight);
+            if pools.weights.len() <= *slot {
+                pools.weights.resize(*slot + 1, 0);
+            }
+            pools.weights[*slot] = weight;
             pools.everywhere.push(&record.roles, *slot, weight);
             if let Some(region) = &record.region {
                 if !pools.regions.contains_key(region) {
@@ -109,12 +113,13 @@ impl Pools {
 
     /// How likely a node is drawn, beside the others.
     pub(crate) fn weight(&self, slot: usize) -> u64 {
-        self.weights.get(&slot).copied().unwrap_or(0)
+        self.weights.get(slot).copied().unwrap_or(0)
     }
 }
 
-/// The largest share that a node has of anything that all nodes have together. Being drawn more often than its share does a node
-/// no harm, the other of the pair wins then; being drawn too seldom leaves it empty. So what it has most of counts.
+/// The largest share that a node has of anything that all nodes have together. Being drawn more often than its share
+/// does a node no harm, the other of the pair wins then; being drawn too seldom leaves it empty. So what it has most of
+/// counts.
 fn share_of<'a>(nodes: &[(usize, &'a NodeRecord)]) -> impl Fn(&NodeRecord) -> f64 + use<'a> {
     let sum = |of: fn(&NodeRecord) -> f64| nodes.iter().map(|(_, record)| of(record)).sum::<f64>();
     let resources: [fn(&NodeRecord) -> f64; 3] = [

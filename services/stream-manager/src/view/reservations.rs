@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 
-/// Entries per lifetime: places that are kept at about the same time share one, so that a node has no more than these, whatever
-/// the rate of picks.
+/// Entries per lifetime: places that are kept at about the same time share one, so that a node has no more than these,
+/// whatever the rate of picks.
 const GRAINS: u64 = 64;
+
+/// Of the time for which a place is kept, one part in so many is when its client comes if it comes at all. Half of the
+/// default is five seconds: three for the slowest connections, and two until the node's next heartbeat tells.
+const EXPECTED_PART: u64 = 2;
 
 /// Places, the oldest first.
 #[derive(Debug, Default)]
@@ -35,18 +39,24 @@ impl Reservations {
         self.total = self.total.saturating_add(count);
     }
 
-    /// So many have arrived: as far as anybody can tell those that were sent first.
-    pub(crate) fn fulfil(&mut self, mut count: u64) {
-        while let Some((_, places)) = self.queue.front_mut() {
+    /// So many have arrived: as far as anybody can tell those that were sent first, of those that can still be
+    /// expected. Who was sent longer ago will rather never come, and its place is not to pass on to those who do: it
+    /// would be kept for ever.
+    pub(crate) fn fulfil(&mut self, mut count: u64, now: u64, keep_ms: u64) {
+        let expected_until = now.saturating_add(keep_ms - keep_ms / EXPECTED_PART);
+        let expected = self.queue.partition_point(|(ends, _)| *ends <= expected_until);
+        let late = (0..expected).rev();
+        for index in (expected..self.queue.len()).chain(late) {
+            let places = &mut self.queue[index].1;
             let arrived = count.min(*places);
             *places -= arrived;
             count -= arrived;
             self.total = self.total.saturating_sub(arrived);
-            if *places > 0 {
+            if count == 0 {
                 break;
             }
-            self.queue.pop_front();
         }
+        self.queue.retain(|(_, places)| *places > 0);
     }
 
     /// Gives up what was kept long enough.
@@ -61,13 +71,15 @@ impl Reservations {
 mod tests {
     use super::*;
 
+    const KEEP_MS: u64 = 6_400;
+
     #[test]
     fn a_place_is_kept_until_its_client_arrives_or_its_time_is_over() {
         let mut places = Reservations::default();
-        places.add(3, 1_000, 6_400);
-        places.add(2, 2_000, 6_400);
+        places.add(3, 1_000, KEEP_MS);
+        places.add(2, 2_000, KEEP_MS);
         assert_eq!(places.total(), 5);
-        places.fulfil(4);
+        places.fulfil(4, 3_000, KEEP_MS);
         assert_eq!(places.total(), 1);
         places.expire(8_399);
         assert_eq!(places.total(), 1);
@@ -76,14 +88,38 @@ mod tests {
     }
 
     #[test]
+    fn who_arrives_is_not_taken_for_one_that_was_sent_long_ago() {
+        let mut places = Reservations::default();
+        places.add(1, 0, KEEP_MS);
+        places.add(1, 5_000, KEEP_MS);
+        places.fulfil(1, 5_500, KEEP_MS);
+        places.expire(6_400);
+        assert_eq!(places.total(), 0, "the one that never came was given up in time");
+        places.add(2, 10_000, KEEP_MS);
+        places.fulfil(1, 16_000, KEEP_MS);
+        assert_eq!(places.total(), 1, "unless no other can be meant");
+    }
+
+    #[test]
     fn who_was_not_sent_arrives_all_the_same() {
         let mut places = Reservations::default();
-        places.fulfil(7);
-        places.add(1, 0, 1_000);
-        places.fulfil(u64::MAX);
+        places.fulfil(7, 0, KEEP_MS);
+        places.add(1, 0, KEEP_MS);
+        places.fulfil(u64::MAX, 0, KEEP_MS);
         assert_eq!(places.total(), 0);
-        places.add(1, 0, 1_000);
+        places.add(1, 0, KEEP_MS);
         assert_eq!(places.total(), 1);
+    }
+
+    #[test]
+    fn one_in_twenty_that_never_comes_does_not_fill_the_places() {
+        let mut places = Reservations::default();
+        for second in 0..600 {
+            places.expire(second * 1_000);
+            places.add(100, second * 1_000, 10_000);
+            places.fulfil(95, second * 1_000 + 900, 10_000);
+        }
+        assert!(places.total() <= 550, "{}", places.total());
     }
 
     #[test]

@@ -12,38 +12,38 @@ use super::HANG;
 
 /// Asks one stream-manager, a connection each time.
 #[derive(Debug, Clone, Copy)]
-pub struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
 }
 
 /// What was answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
-    pub const fn new(address: SocketAddr) -> Self {
+    pub(crate) const fn new(address: SocketAddr) -> Self {
         Self { address }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[]).await
     }
 
     /// With the token of an operator.
-    pub async fn post(&self, path: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str) -> Answer {
         self.send("POST", path, &[("authorization", &format!("Bearer {}", super::OPERATOR))]).await
     }
 
     /// With the token of a reader.
-    pub async fn read(&self, path: &str) -> Answer {
+    pub(crate) async fn read(&self, path: &str) -> Answer {
         self.send("GET", path, &[("authorization", &format!("Bearer {}", super::READER))]).await
     }
 
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
         if !headers.iter().any(|(name, _)| *name == "host") {
             head += &format!("host: {}\r\n", self.address);
@@ -55,7 +55,7 @@ impl Client {
     }
 
     /// Sends bytes as they are.
-    pub async fn raw(&self, request: &[u8], is_head: bool) -> Answer {
+    pub(crate) async fn raw(&self, request: &[u8], is_head: bool) -> Answer {
         let answer = timeout(HANG, async {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             // Whoever is refused before it has sent all of it is still answered.
@@ -71,7 +71,7 @@ impl Client {
     }
 
     /// Opens an answer that goes on.
-    pub async fn follow(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
+    pub(crate) async fn follow(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
         let stream = timeout(HANG, TcpStream::connect(self.address)).await.unwrap().unwrap();
         let mut stream = BufReader::new(stream);
         let mut head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
@@ -106,16 +106,16 @@ impl Answer {
         is_whole.then_some(answer)
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
     /// The answer of a request that was served.
-    pub fn json<T: DeserializeOwned>(&self) -> T {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
         assert_eq!(self.status, 200, "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
@@ -123,29 +123,29 @@ impl Answer {
     }
 
     /// The problem of a request that was not: status, and the last part of its name.
-    pub fn problem(&self) -> (u16, String) {
+    pub(crate) fn problem(&self) -> (u16, String) {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem: Problem = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem.status, self.status);
         (self.status, problem.kind.strip_prefix("urn:relaycast:problem:").unwrap().to_owned())
     }
 
-    pub fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         serde_json::from_slice::<Problem>(&self.body).unwrap().detail.unwrap_or_default()
     }
 }
 
 /// An answer in chunks that goes on.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     stream: BufReader<TcpStream>,
-    pub head: String,
+    pub(crate) head: String,
     text: String,
 }
 
 impl Stream {
     /// The next server-sent event or comment, without its empty line; `None` at the end.
-    pub async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         timeout(HANG, async {
             loop {
                 if let Some(end) = self.text.find("\n\n") {
@@ -169,7 +169,7 @@ impl Stream {
     }
 
     /// The value of a field of the next event, comments and `retry` passed over.
-    pub async fn event(&mut self) -> Option<(String, String)> {
+    pub(crate) async fn event(&mut self) -> Option<(String, String)> {
         loop {
             let text = self.next().await?;
             let field = |name: &str| {

@@ -2,8 +2,8 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "a test may do this, its helpers too")]
 
-pub mod client;
-pub mod node;
+pub(crate) mod client;
+pub(crate) mod node;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use relay_proto::backbone::Subjects;
 use relay_stream_manager::{Config, Manager};
 use tokio::task::JoinSet;
 
-pub use self::client::{Answer, Client};
-pub use self::node::{Node, channel, live};
+pub(crate) use self::client::{Answer, Client};
+pub(crate) use self::node::{Node, channel, live};
 
 /// Nothing that these tests wait for takes this long.
-pub const HANG: Duration = Duration::from_secs(30);
+pub(crate) const HANG: Duration = Duration::from_secs(30);
 
-pub const OPERATOR: &str = "operator-0123456789";
-pub const READER: &str = "reader-0123456789";
+pub(crate) const OPERATOR: &str = "operator-0123456789";
+pub(crate) const READER: &str = "reader-0123456789";
 
 /// What holds a cluster together.
 #[derive(Debug)]
-pub struct Cluster {
-    pub registry: Arc<MemoryRegistry>,
-    pub backbone: Arc<MemoryBackbone>,
-    pub journal: Arc<MemoryJournal>,
-    pub subjects: Subjects,
+pub(crate) struct Cluster {
+    pub(crate) registry: Arc<MemoryRegistry>,
+    pub(crate) backbone: Arc<MemoryBackbone>,
+    pub(crate) journal: Arc<MemoryJournal>,
+    pub(crate) subjects: Subjects,
 }
 
 /// A stream-manager that runs.
 #[derive(Debug)]
-pub struct Running {
-    pub address: SocketAddr,
-    pub client: Client,
-    pub metrics: prometheus::Registry,
-    pub readiness: Readiness,
-    pub backbone: Arc<MemoryBackbone>,
-    pub trigger: Trigger,
-    pub task: JoinSet<()>,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    pub(crate) metrics: prometheus::Registry,
+    pub(crate) readiness: Readiness,
+    pub(crate) backbone: Arc<MemoryBackbone>,
+    pub(crate) trigger: Trigger,
+    pub(crate) task: JoinSet<()>,
 }
 
 impl Cluster {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             registry: Arc::new(MemoryRegistry::new()),
             backbone: Arc::new(MemoryBackbone::new()),
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Settings under which no node falls silent while a test runs.
-    pub fn config() -> Config {
+    pub(crate) fn config() -> Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             registry_interval: Duration::from_secs(3600),
@@ -71,11 +71,11 @@ impl Cluster {
         }
     }
 
-    pub async fn manager(&self) -> Running {
+    pub(crate) async fn manager(&self) -> Running {
         self.manager_with(Self::config()).await
     }
 
-    pub async fn manager_with(&self, config: Config) -> Running {
+    pub(crate) async fn manager_with(&self, config: Config) -> Running {
         let backbone = Arc::new(self.backbone.join());
         let links = Links {
             registry: Arc::clone(&self.registry) as _,
@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     /// A node that runs, and that the manager knows.
-    pub async fn node(&self, name: &str, running: &Running) -> Node {
+    pub(crate) async fn node(&self, name: &str, running: &Running) -> Node {
         let node = Node::start(self, name).await;
         node.known_to(running).await;
         node
@@ -107,7 +107,7 @@ impl Cluster {
 
 impl Running {
     /// The sum of a metric over those of its labels that match.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let families = self.metrics.gather();
         let family = families.iter().find(|family| family.name() == name);
         let family = family.unwrap_or_else(|| panic!("{name} is not there"));
@@ -126,7 +126,7 @@ impl Running {
 }
 
 /// Waits until `look` finds something.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = tokio::time::timeout(HANG, async {
         loop {
             if let Some(found) = look().await {

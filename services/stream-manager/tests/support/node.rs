@@ -17,31 +17,31 @@ use super::{Cluster, Running, until};
 
 /// A node.
 #[derive(Debug)]
-pub struct Node {
-    pub peer: Peer,
+pub(crate) struct Node {
+    pub(crate) peer: Peer,
     backbone: Arc<MemoryBackbone>,
     subjects: Subjects,
-    pub state: Arc<Mutex<State>>,
+    pub(crate) state: Arc<Mutex<State>>,
     _task: JoinSet<()>,
 }
 
 /// What it is, and what it was asked.
 #[derive(Debug)]
-pub struct State {
-    pub record: NodeRecord,
-    pub channels: Vec<Channel>,
-    pub sessions: Vec<Session>,
+pub(crate) struct State {
+    pub(crate) record: NodeRecord,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) sessions: Vec<Session>,
     /// Sessions that fit one answer.
-    pub fits: usize,
-    pub answers: bool,
-    pub asked: Vec<Request>,
+    pub(crate) fits: usize,
+    pub(crate) answers: bool,
+    pub(crate) asked: Vec<Request>,
     /// What is sent to whoever asks for a snapshot.
-    pub snapshot: Vec<Bytes>,
+    pub(crate) snapshot: Vec<Bytes>,
     round: u64,
 }
 
 impl Node {
-    pub async fn start(cluster: &Cluster, name: &str) -> Self {
+    pub(crate) async fn start(cluster: &Cluster, name: &str) -> Self {
         let backbone = Arc::new(cluster.backbone.join());
         let peer = Peer { node: name.parse().unwrap(), incarnation: Incarnation::new(fastrand::u64(..)) };
         let record = NodeRecord {
@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// Reports everything.
-    pub async fn report(&self) {
+    pub(crate) async fn report(&self) {
         let report = {
             let mut state = self.state.lock().unwrap();
             state.round += 1;
@@ -105,17 +105,17 @@ impl Node {
         self.say(&report).await;
     }
 
-    pub async fn say(&self, report: &Report) {
+    pub(crate) async fn say(&self, report: &Report) {
         let message = serde_json::to_vec(report).unwrap();
         self.backbone.publish(&self.subjects.reports(), None, message.into()).await.unwrap();
     }
 
-    pub async fn publish(&self, subject: &str, message: Bytes) {
+    pub(crate) async fn publish(&self, subject: &str, message: Bytes) {
         self.backbone.publish(subject, None, message).await.unwrap();
     }
 
     /// Reports until the manager tells what this node last said.
-    pub async fn known_to(&self, running: &Running) {
+    pub(crate) async fn known_to(&self, running: &Running) {
         let path = format!("/v1/nodes/{}", self.peer.node);
         until("the node is known", async || {
             self.report().await;
@@ -128,7 +128,7 @@ impl Node {
         .await;
     }
 
-    pub async fn carry(&self, running: &Running, channels: impl IntoIterator<Item = Channel>) {
+    pub(crate) async fn carry(&self, running: &Running, channels: impl IntoIterator<Item = Channel>) {
         self.state.lock().unwrap().channels = channels.into_iter().collect();
         self.known_to(running).await;
     }
@@ -193,7 +193,7 @@ fn told(state: &Mutex<State>, message: Message) -> Vec<(String, Bytes)> {
 }
 
 /// A channel in this state.
-pub fn channel(name: &str, state: ChannelState) -> Channel {
+pub(crate) fn channel(name: &str, state: ChannelState) -> Channel {
     Channel {
         name: name.parse().unwrap(),
         state,
@@ -208,7 +208,7 @@ pub fn channel(name: &str, state: ChannelState) -> Channel {
 }
 
 /// A channel that is published on the node.
-pub fn live(name: &str) -> Channel {
+pub(crate) fn live(name: &str) -> Channel {
     Channel {
         container: Some("flv".to_owned()),
         started_at: Some("2026-01-31T12:00:00Z".to_owned()),
