@@ -11,14 +11,14 @@
 
 pub(crate) mod access;
 mod channels;
-mod commands;
+pub(crate) mod commands;
 mod docs;
 mod follow;
 mod nodes;
 mod openapi;
-mod pick;
+pub(crate) mod pick;
 pub(crate) mod problem;
-mod query;
+pub(crate) mod query;
 mod sessions;
 pub(crate) mod snapshot;
 pub(crate) mod urls;
@@ -31,7 +31,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, Router, get, post};
+use axum::routing::{MethodRouter, Router, any, get, post};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -50,6 +50,7 @@ use self::problem::{Kind, Problem};
 use crate::config::Reads;
 use crate::console;
 use crate::metrics::class;
+use crate::red5::serve as red5;
 use crate::replica::Replica;
 
 /// The route of picks.
@@ -159,6 +160,9 @@ const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint { path: "/docs", need: None, methods: || get(docs::page), documented: &[] },
     Endpoint { path: "/docs/{file}", need: None, methods: || get(docs::file), documented: &[] },
+    // Who may ask what, they see to themselves.
+    Endpoint { path: "/streammanager/{*rest}", need: None, methods: || any(red5::call), documented: &[] },
+    Endpoint { path: "/as/{*rest}", need: None, methods: || any(red5::call), documented: &[] },
 ];
 
 impl Http {
@@ -185,7 +189,12 @@ impl Http {
         peer: SocketAddr,
     ) -> hyper::Response<Payload> {
         if let Err(problem) = check_size(request.uri(), request.headers()) {
-            return problem.into_response().map(Either::Right);
+            let response = if red5::is_here(request.uri().path()) {
+                red5::problem(&self.replica, problem)
+            } else {
+                problem.into_response()
+            };
+            return response.map(Either::Right);
         }
         if request.uri().path() == PICK {
             return self.pick(&request, peer).await;
@@ -395,7 +404,7 @@ impl<T: std::str::FromStr<Err: std::fmt::Display>> Paging<T> {
 }
 
 /// The run of a node that is known.
-fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<Peer> {
+pub(crate) fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<Peer> {
     let known = replica.known();
     let record = &known.view.node(node)?.record;
     Some(Peer { node: record.node.clone(), incarnation: record.incarnation })

@@ -13,6 +13,7 @@ mod intake;
 mod jpeg;
 mod metrics;
 pub mod placement;
+mod red5;
 mod replica;
 mod server;
 mod socket;

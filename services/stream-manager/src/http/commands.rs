@@ -86,13 +86,13 @@ async fn command(replica: &Replica, command: &Command, nobody: Kind) -> Result<E
     Ok(Ended { node, sessions })
 }
 
-async fn ask(replica: &Replica, subject: &str, message: Vec<u8>) -> Result<Bytes, RequestError> {
+pub(crate) async fn ask(replica: &Replica, subject: &str, message: Vec<u8>) -> Result<Bytes, RequestError> {
     let asked = replica.links.backbone.request(subject, message.into(), ANSWER_WITHIN);
     // Also where the backbone takes its time to take it.
     tokio::time::timeout(ANSWER_WITHIN * 2, asked).await.unwrap_or(Err(RequestError::Timeout))
 }
 
-fn understood<T: for<'a> Deserialize<'a>>(
+pub(crate) fn understood<T: for<'a> Deserialize<'a>>(
     answer: Result<Bytes, RequestError>,
     nobody: Kind,
 ) -> Result<T, Problem> {
