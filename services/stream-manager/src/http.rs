@@ -82,7 +82,6 @@ struct Endpoint {
     need: Option<Need>,
     methods: fn() -> MethodRouter<Arc<Replica>>,
     /// Methods and paths as documented.
-    #[allow(dead_code, reason = "what is documented is compared with it")]
     documented: &'static [(&'static str, &'static str)],
 }
 
@@ -171,8 +170,7 @@ impl Http {
             .iter()
             .fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.methods)()))
             .fallback(async || Problem::new(Kind::NoSuchPath))
-            // Which they are, the router says itself.
-            .method_not_allowed_fallback(async || Problem::new(Kind::MethodNotAllowed))
+            .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(&replica), account))
             .with_state(Arc::clone(&replica));
         Self { replica, router: TowerToHyperService::new(router) }
@@ -273,6 +271,21 @@ fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         );
     }
     Ok(())
+}
+
+/// What is named is read, and what is to be done with it is posted, though the router has one path for both. Of other paths the
+/// router says itself which methods they have.
+async fn method_not_allowed(path: MatchedPath, uri: Uri) -> Problem {
+    let has_both = ENDPOINTS
+        .iter()
+        .filter(|endpoint| endpoint.path == path.as_str())
+        .any(|endpoint| endpoint.need != Some(Need::Operate) && endpoint.documented.len() > 1);
+    let has_verb = uri.path().rsplit('/').next().is_some_and(|segment| segment.contains(':'));
+    match (has_both, has_verb) {
+        (true, true) => Problem::only("POST"),
+        (true, false) => Problem::only("GET, HEAD"),
+        (false, _) => Problem::new(Kind::MethodNotAllowed),
+    }
 }
 
 /// Counts a request that was routed, and lets pages of other origins read what is public.

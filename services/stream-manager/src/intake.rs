@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use relay_lifecycle::readiness::Latch;
-use relay_proto::report::{Picked, Picks, REPORT_BYTES_MAX, Report};
+use relay_proto::report::{self, Picked, Picks, Report};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -116,12 +116,11 @@ fn picked(replica: &Replica, payloads: impl Iterator<Item = Bytes>) {
 
 /// What a message says, if it is as it should be; else it is counted.
 fn understood<T: for<'a> Deserialize<'a>>(replica: &Replica, payload: &[u8]) -> Option<T> {
-    let read = if payload.len() > REPORT_BYTES_MAX { None } else { serde_json::from_slice(payload).ok() };
-    if read.is_none() {
+    let read = report::read(payload).inspect_err(|error| {
         replica.metrics.messages_not_understood.inc();
-        debug!(bytes = payload.len(), "a message that is not understood");
-    }
-    read
+        debug!(%error, "a message that is not understood");
+    });
+    read.ok()
 }
 
 /// Tells the other replicas where clients were sent, for as long as it is polled.

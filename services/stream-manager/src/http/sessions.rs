@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use hyper::Uri;
 use relay_proto::api::manager::{ClusterSession, SessionPage};
 use relay_proto::api::{Session, Sessions};
-use relay_proto::backbone::{Peer, Request, to_json};
+use relay_proto::backbone::{Peer, Request, SESSIONS_BYTES_MAX, from_json_within, to_json};
 use relay_proto::{ChannelName, SessionId};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,9 +24,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Nodes that are asked at a time.
 const ASKED_MAX: usize = 128;
-
-/// The longest answer of a node that is read.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 const PARAMETERS: &str = "the parameters are channel, after, limit, and no others";
 
@@ -144,8 +141,8 @@ async fn ask(
     let within = deadline.saturating_duration_since(Instant::now());
     let asked = replica.links.backbone.request(&subject, to_json(&request).into(), within);
     let answer = timeout_at(deadline, asked).await.ok().and_then(Result::ok);
-    let answer = answer.filter(|answer| answer.len() <= ANSWER_BYTES_MAX);
-    let sessions = answer.and_then(|answer| serde_json::from_slice::<Sessions>(&answer).ok());
+    let sessions: Option<Sessions> =
+        answer.and_then(|answer| from_json_within(&answer, SESSIONS_BYTES_MAX).ok());
     match sessions.filter(|answer| is_next(answer, told.after)) {
         Some(Sessions { sessions, more }) => {
             told.after = sessions.last().map(|last| last.session).or(told.after);
