@@ -232,3 +232,28 @@ async fn what_is_refused_before_it_is_routed_says_so_as_well() {
         assert!(json["errorMessage"].is_string());
     }
 }
+
+#[tokio::test]
+async fn odd_paths_are_errors_that_say_so() {
+    let cluster = Cluster::new();
+    let manager = cluster.manager().await;
+    for path in [
+        "/streammanager//",
+        "/streammanager/api",
+        "/streammanager/api/4.0/event/%2F",
+        "/streammanager/api/4.0/event/%00/cam?action=broadcast",
+        "/streammanager/api/4.0/event/live/..?action=subscribe",
+        "/as//",
+        "/as/%",
+        "/as/v1/streams/stream/default/publish//",
+        "/as/v1/streams/stream/default/publish/live/cam?endpoints=%",
+        "/as/v1?",
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            let answer = manager.client.send(method, path, &[]).await;
+            let Fetched { status, is_json, json } = read(&answer);
+            assert!((400..500).contains(&status) && is_json, "{method} {path}: {status}");
+            assert!(json["errorMessage"].is_string(), "{method} {path}");
+        }
+    }
+}
