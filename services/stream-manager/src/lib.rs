@@ -121,6 +121,7 @@ impl Manager {
         let mut tasks = JoinSet::new();
         tasks.spawn(intake::hear(Arc::clone(&replica)));
         tasks.spawn(intake::ask(Arc::clone(&replica), ready));
+        tasks.spawn(intake::ask_late(Arc::clone(&replica)));
         tasks.spawn(intake::tell(Arc::clone(&replica)));
         tasks.spawn(intake::keep_house(Arc::clone(&replica)));
         tasks.spawn(events::follow(Arc::clone(&replica)));
