@@ -24,7 +24,7 @@ pub(crate) mod snapshot;
 pub(crate) mod urls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -50,6 +50,7 @@ use self::problem::{Kind, Problem};
 use crate::config::Reads;
 use crate::console;
 use crate::metrics::class;
+use crate::proxy::{self, Proxy, Relay};
 use crate::red5::serve as red5;
 use crate::replica::Replica;
 
@@ -74,6 +75,7 @@ pub(crate) type Payload = Either<Full<Bytes>, Body>;
 pub(crate) struct Http {
     replica: Arc<Replica>,
     router: TowerToHyperService<Router>,
+    proxy: Proxy,
 }
 
 /// A path, and what is there.
@@ -175,18 +177,19 @@ impl Http {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(&replica), account))
             .with_state(Arc::clone(&replica));
-        Self { replica, router: TowerToHyperService::new(router) }
+        Self { replica, router: TowerToHyperService::new(router), proxy: Proxy::new() }
     }
 
     pub(crate) fn replica(&self) -> &Replica {
         &self.replica
     }
 
-    /// Answers one request.
+    /// Answers one request. What is to be relayed once the answer is out is left in `relay`.
     pub(crate) async fn answer(
         &self,
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
+        relay: &Mutex<Option<Relay>>,
     ) -> hyper::Response<Payload> {
         if let Err(problem) = check_size(request.uri(), request.headers()) {
             let response = if red5::is_here(request.uri().path()) {
@@ -199,12 +202,37 @@ impl Http {
         if request.uri().path() == PICK {
             return self.pick(&request, peer).await;
         }
+        if request.uri().path().starts_with(proxy::PREFIX) {
+            // Boxed: it is large, and all other requests would carry it along.
+            return Box::pin(self.relayed(request, peer, relay)).await;
+        }
         let mut request = request;
         request.extensions_mut().insert(From(peer));
         match self.router.call(request).await {
             Ok(response) => response.map(Either::Right),
             Err(infallible) => match infallible {},
         }
+    }
+
+    /// Shakes hands with a node.
+    async fn relayed(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        slot: &Mutex<Option<Relay>>,
+    ) -> hyper::Response<Payload> {
+        let method = request.method().clone();
+        let response = match self.proxy.open(&self.replica, request, peer).await {
+            Ok((response, relay)) => {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay);
+                response.map(|_| Either::Left(Full::default()))
+            }
+            Err(problem) => problem.into_response().map(Either::Right),
+        };
+        let status = response.status();
+        self.replica.metrics.requests.with_label_values(&[proxy::ROUTE, class(status)]).inc();
+        debug!(%method, route = proxy::ROUTE, status = status.as_u16(), "request");
+        response
     }
 
     async fn pick(&self, request: &hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Response<Payload> {

@@ -13,6 +13,7 @@ mod intake;
 mod jpeg;
 mod metrics;
 pub mod placement;
+mod proxy;
 mod red5;
 mod replica;
 mod server;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -137,7 +137,8 @@ async fn connection(
     // An answer is one write, and nothing is gained by keeping its last packet back. Without it, only slower.
     let _ = stream.set_nodelay(true);
     let http = &*http;
-    let service = service_fn(async |request| Ok::<_, Infallible>(http.answer(request, peer).await));
+    let relay = Mutex::new(None);
+    let service = service_fn(async |request| Ok::<_, Infallible>(http.answer(request, peer, &relay).await));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -156,6 +157,10 @@ async fn connection(
     };
     if let Err(error) = ended {
         debug!(%error, "connection ended");
+    }
+    let upgraded = relay.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(relay) = upgraded {
+        relay.run(drain, DRAIN_WITHIN / 2).await;
     }
     drop(permit);
 }
