@@ -70,9 +70,10 @@ pub struct Event {
     /// What.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// When (RFC 3339, UTC), by the registry's clock.
+    /// When (RFC 3339, UTC): the milliseconds of `id`, by the registry's clock.
     pub at: String,
-    /// Its place among the events of its channel, or of its node where it has no channel: each has the next.
+    /// Its place among the events of its channel, or, where it has none, among those of its node that have none: each has the
+    /// next, from 1 on.
     pub sequence: u64,
     /// The channel, if it is one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +87,7 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub node: Option<NodeId>,
-    /// Why, as a word: how a publication ended, for what a session was refused.
+    /// Why, as a word: how a publication ended, for what a session was refused, that a node is `undrained`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the session that was refused came for.
@@ -118,7 +119,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A publication began.
+    /// A publication runs that was not told to: it began, or was told lost and lives after all.
     ChannelStarted "channel.started",
     /// Its publisher sends no media any more.
     ChannelStalled "channel.stalled",
@@ -130,7 +131,7 @@ kinds! {
     FirstReceiver "receivers.first",
     /// The last of them is gone, on all nodes.
     LastReceiver "receivers.last",
-    /// A node came into service.
+    /// A node came into service, or back into it. `reason` is `undrained` after [`EventKind::NodeDraining`].
     NodeJoined "node.joined",
     /// It takes nothing new any more.
     NodeDraining "node.draining",

@@ -13,8 +13,8 @@ pub const SUBJECTS_MAX: usize = 100_000;
 /// Runs of a node that are told apart, with the present one. Messages of older ones are long gone.
 pub const RUNS_MAX: usize = 8;
 
-/// Events that are told at a time: some 200 KiB, and a millisecond of Redis.
-pub const READ_MAX: usize = 1024;
+/// Events that are told at a time: some 100 KiB, and a few milliseconds of Redis, in which no lease is renewed.
+pub const READ_MAX: usize = 512;
 
 /// Marks of how far webhooks are, of all endpoints together. What is not noted is delivered twice after a change of duty.
 pub const NOTED_MAX: usize = 10_000;
@@ -29,8 +29,9 @@ pub const UNDRAINED: &str = "undrained";
 /// cluster that was stopped over a weekend goes on where it was.
 pub const KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
-/// Facts of one call of the script: some 3 ms of Redis, in which no lease is renewed.
-pub const FACTS_MAX: usize = 256;
+/// Facts of one call of the script, and what one call ends of a run that is buried or of what expires: a few milliseconds of
+/// Redis, in which no lease is renewed.
+pub const FACTS_MAX: usize = 128;
 
 /// Each is one step for all; its first lines say its keys and arguments.
 pub mod script {

@@ -29,7 +29,7 @@ use crate::registry::Answer;
 pub use memory::MemoryJournal;
 pub use redis::RedisJournal;
 
-/// The record that all share. Every call is one step for all of them.
+/// The record that all share. Every call is one step for all of them, or, where it is of very much, some that follow each other.
 pub trait Journal: fmt::Debug + Send + Sync {
     /// Makes events of what is new in these facts, in their order. Tells the last of them, if there was one.
     fn record<'a>(&'a self, facts: &'a [Fact]) -> Answer<'a, Option<EventId>>;
@@ -42,10 +42,13 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// The newest event; [`EventId::FIRST`] while there is none.
     fn newest(&self) -> Answer<'_, EventId>;
 
-    /// The run of a node is over: its publications are lost, and nobody watches there any more.
+    /// The run of a node is over: its publications are lost, and nobody watches there any more. That the node is lost is a
+    /// [`Fact`] of its own.
     fn bury<'a>(&'a self, peer: &'a Peer) -> Answer<'a, ()>;
 
-    /// What nobody has said again for [`ASSERTED_FOR`] is not so any more.
+    /// What nobody has said again for [`ASSERTED_FOR`] is not so any more, but for what nodes are.
+    ///
+    /// Whoever could not reach the journal for a while waits with this for as long: nor could those who would have said it again.
     fn expire(&self) -> Answer<'_, ()>;
 
     /// Asks for a duty that one alone has at a time, or keeps it for another `ttl`. Tells whether it is the holder's.
@@ -57,14 +60,16 @@ pub trait Journal: fmt::Debug + Send + Sync {
     /// How far a webhook endpoint is.
     fn delivered<'a>(&'a self, endpoint: &'a str) -> Answer<'a, Delivered>;
 
-    /// Notes that an event of this subject was delivered, and all of that subject before it.
+    /// Notes that an event of this subject was delivered, and all of that subject before it. Of more than
+    /// [`NOTED_MAX`](relay_proto::journal::NOTED_MAX) of all endpoints nothing is noted.
     fn note_delivered<'a>(&'a self, endpoint: &'a str, subject: &'a str, id: EventId) -> Answer<'a, ()>;
 
     /// Notes that everything up to this event was delivered, and forgets what [`Journal::note_delivered`] told of it.
     fn advance_delivered<'a>(&'a self, endpoint: &'a str, through: EventId) -> Answer<'a, ()>;
 }
 
-/// How long a fact counts that nobody says again. Nodes repeat what is so three times as often.
+/// How long it counts that a channel is published or watched, unless somebody says so again. Whoever does repeats it three
+/// times as often.
 pub const ASSERTED_FOR: Duration = Duration::from_secs(60);
 
 /// Events that are kept; older ones are forgotten.

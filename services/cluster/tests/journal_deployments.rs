@@ -15,7 +15,9 @@ use relay_proto::Incarnation;
 use relay_proto::event::{EndReason, EventId, NodePhase};
 use relay_proto::journal::Keys;
 use relay_tests::redis::{Redis, RedisCluster, Reply};
-use support::deployments::{LOGIN, TOLERANCE, answered, connections, login, start_for};
+use support::deployments::{
+    LOGIN, PATIENCE, TOLERANCE, answered, answered_within, connections, login, start_for,
+};
 use support::journal::{all, ended, journal, live, node, refused, stalled, unwatched, watched, words};
 use support::registry::{config, peer, registry};
 
@@ -77,7 +79,7 @@ async fn a_cluster_of_three_serves_every_call() {
     for (index, member) in cluster.members().iter().enumerate() {
         // Whichever of them is asked, one of the three has all of it.
         let (url, name) = (format!("redis+cluster://{}/", member.address()), format!("cluster-{index}"));
-        let config = Config { cluster: name.parse().unwrap(), ..config(url) };
+        let config = Config { timeout: PATIENCE, cluster: name.parse().unwrap(), ..config(url) };
         use_everything(&RedisJournal::new(config).unwrap()).await;
     }
     let first = cluster.members()[0].address();
@@ -108,7 +110,7 @@ async fn a_server_that_starts_again_empty_is_told_everything_again_and_readers_a
     let error = journal.record(&facts).await.unwrap_err();
     assert!(error.to_string().starts_with("the registry is not available"), "{error}");
     server.restart().await;
-    assert!(answered(async || journal.read(known, 10).await).await.gap);
+    assert!(answered_within(PATIENCE, async || journal.read(known, 10).await).await.gap);
     assert!(journal.record(&facts).await.unwrap().is_some());
     let reading = journal.read(known, 10).await.unwrap();
     assert!(reading.gap && reading.events.iter().all(|event| event.id > known));
@@ -169,9 +171,9 @@ async fn scripts_that_were_forgotten_are_sent_again() {
 #[tokio::test]
 async fn a_fact_whose_answer_was_lost_is_told_once() {
     let server = Redis::start().await;
-    let journal = journal(server.url());
+    let journal = RedisJournal::new(config(server.url())).unwrap();
     let n1 = peer("n1", 1);
-    journal.record(&[live("cam", 7, &n1)]).await.unwrap();
+    answered(async || journal.record(&[live("cam", 7, &n1)]).await).await;
     server.stop().await;
     let facts = [stalled("cam", 7, &n1), watched("cam", &n1)];
     let begun = Instant::now();

@@ -34,12 +34,20 @@ pub(crate) async fn start_for(users: Vec<String>) -> Redis {
 }
 
 /// Calls until it is answered.
-pub(crate) async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, Unavailable>) -> T {
+pub(crate) async fn answered<T>(call: impl AsyncFnMut() -> Result<T, Unavailable>) -> T {
+    answered_within(DEFAULT_TIMEOUT, call).await
+}
+
+/// The same where each call may take so long.
+pub(crate) async fn answered_within<T>(
+    timeout: Duration,
+    mut call: impl AsyncFnMut() -> Result<T, Unavailable>,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let begun = Instant::now();
         let answer = call().await;
-        assert!(begun.elapsed() < DEFAULT_TIMEOUT + TOLERANCE, "a call took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < timeout + TOLERANCE, "a call took {:?}", begun.elapsed());
         match answer {
             Ok(answer) => return answer,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),

@@ -5,15 +5,18 @@ use relay_cluster::Journal;
 use relay_cluster::journal::RedisJournal;
 
 use relay_cluster::registry::Unavailable;
+use relay_cluster::registry::redis::Config;
 use relay_proto::backbone::Peer;
 use relay_proto::event::{EndReason, Event, EventId, Fact, NodePhase};
 use relay_proto::registry::Role;
 use relay_proto::{ChannelName, Epoch};
 
+use super::deployments::PATIENCE;
 use super::registry::{config, peer};
 
+/// One that is patient with a machine that has other things to do.
 pub(crate) fn journal(url: String) -> RedisJournal {
-    RedisJournal::new(config(url)).unwrap()
+    RedisJournal::new(Config { timeout: PATIENCE, ..config(url) }).unwrap()
 }
 
 pub(crate) fn channel(name: &str) -> ChannelName {

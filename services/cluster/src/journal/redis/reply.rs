@@ -142,3 +142,110 @@ fn either(value: Value, words: [&str; 2], what: &'static str) -> Read<bool> {
         _ => Err(NotUnderstood(what)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn answer(texts: &[&str]) -> Value {
+        Value::Array(texts.iter().map(|word| text(word)).collect())
+    }
+
+    fn entry_of(id: &str, fields: &[&str]) -> Value {
+        Value::Array(vec![text(id), answer(fields)])
+    }
+
+    fn page_of(entries: Vec<Value>) -> Read<Page> {
+        page(Value::Array(vec![text("all"), Value::Array(entries)]))
+    }
+
+    const REFUSED: [&str; 16] = [
+        "type",
+        "admission.refused",
+        "sequence",
+        "3",
+        "channel",
+        "cam",
+        "epoch",
+        "",
+        "node",
+        "n1",
+        "reason",
+        "full",
+        "role",
+        "publish",
+        "after",
+        "4-0",
+    ];
+
+    #[test]
+    fn every_answer_is_understood() {
+        assert_eq!(told(answer(&["5-1"])), Ok(Some(EventId { ms: 5, number: 1 })));
+        assert_eq!(told(answer(&[""])), Ok(None));
+        assert_eq!((is_done(answer(&["done"])), is_done(answer(&["more"]))), (Ok(true), Ok(false)));
+        assert_eq!((held(answer(&["held"])), held(answer(&["other"]))), (Ok(true), Ok(false)));
+        assert_eq!((released(answer(&["released"])), released(answer(&["other"]))), (Ok(()), Ok(())));
+        assert_eq!((noted(answer(&["noted"])), advanced(answer(&["advanced"]))), (Ok(()), Ok(())));
+        assert_eq!(newest(Value::Array(vec![])), Ok(EventId::FIRST));
+        assert_eq!(newest(Value::Array(vec![entry_of("5-1", &REFUSED)])), Ok(EventId { ms: 5, number: 1 }));
+        let marks = Value::Array(vec![text("5-0"), answer(&["cam", "6-0"])]);
+        let beyond = [("cam".to_owned(), EventId { ms: 6, number: 0 })].into();
+        assert_eq!(delivered(marks), Ok(Delivered { through: EventId { ms: 5, number: 0 }, beyond }));
+        let page = page_of(vec![entry_of("5-1", &REFUSED)]).unwrap();
+        assert!(!page.gap);
+        assert_eq!(
+            serde_json::to_string(&page.events[0]).unwrap(),
+            "{\"id\":\"5-1\",\"type\":\"admission.refused\",\"at\":\"1970-01-01T00:00:00.005Z\",\"sequence\":3,\
+             \"channel\":\"cam\",\"node\":\"n1\",\"reason\":\"full\",\"role\":\"publish\"}"
+        );
+    }
+
+    #[test]
+    fn an_event_of_an_unknown_kind_is_none_and_one_that_cannot_be_read_is_not_understood() {
+        let unknown = page_of(vec![entry_of("5-1", &["type", "node.upgraded"])]).unwrap();
+        assert_eq!((unknown.events.len(), unknown.last), (0, Some(EventId { ms: 5, number: 1 })));
+        for (at, value) in
+            [(1, ""), (3, ""), (3, "-1"), (5, "a b"), (7, "9007199254740992"), (9, "ü"), (13, "see")]
+        {
+            let mut fields = REFUSED;
+            fields[at] = value;
+            assert!(page_of(vec![entry_of("5-1", &fields)]).is_err(), "{value:?} as {}", fields[at - 1]);
+        }
+        for id in ["", "5", "5-", "5-x", "253402300800000-0"] {
+            assert!(page_of(vec![entry_of(id, &REFUSED)]).is_err(), "{id}");
+        }
+        assert!(page_of(vec![entry_of("253402300799999-0", &REFUSED)]).is_ok());
+        assert!(page_of(vec![entry_of("5-1", &REFUSED[..15])]).is_err());
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let word = "all|gap|done|more|held|other|5-1|0-0|type|node\\.lost|sequence|7|\\PC{0,9}";
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            Just(Value::Okay),
+            any::<i64>().prop_map(Value::Int),
+            word.prop_map(|text| Value::BulkString(text.into_bytes())),
+            prop::collection::vec(any::<u8>(), 0..9).prop_map(Value::BulkString),
+        ];
+        leaf.prop_recursive(4, 32, 8, |inner| prop::collection::vec(inner, 0..8).prop_map(Value::Array))
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_understood_or_not(value in any_value(), ms: u64, number: u64) {
+            let _ = told(value.clone());
+            let _ = is_done(value.clone());
+            let _ = newest(value.clone());
+            let _ = delivered(value.clone());
+            let _ = page(value.clone());
+            let _ = page_of(vec![value]);
+            let _ = page_of(vec![entry_of(&format!("{ms}-{number}"), &REFUSED)]);
+        }
+    }
+}
