@@ -17,7 +17,7 @@ pub struct Config {
     pub public_url: Option<String>,
     /// What clients are told to connect to.
     pub addresses: Addresses,
-    /// How often nodes tell of themselves. A node that has said nothing for three times as long is silent.
+    /// How often nodes tell of themselves. A node that has said nothing for twice as long is silent.
     pub registry_interval: Duration,
     /// How long a place is kept for a client that was sent to a node.
     pub reservation: Duration,
