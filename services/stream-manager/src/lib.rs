@@ -20,9 +20,10 @@ pub mod view;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay_cluster::Links;
-use relay_lifecycle::drain::{Drain, Phase};
+use relay_lifecycle::drain::Drain;
 use relay_lifecycle::readiness::Readiness;
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -35,6 +36,9 @@ use crate::intake::Ready;
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::server::Server;
+
+/// How long a client may take nothing of what is written to it.
+const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A stream-manager that is bound and not yet serving.
 #[derive(Debug)]
@@ -88,7 +92,7 @@ impl Manager {
         let public = Public::new(config.public_url.as_deref(), address);
         let connections_max = config.connections_max;
         let replica = Arc::new(Replica::new(config, links, metrics, public));
-        let server = Server::new(socket, Http::new(Arc::clone(&replica)), connections_max);
+        let server = Server::new(socket, Http::new(Arc::clone(&replica)), connections_max, WRITE_WITHIN);
         Ok(Self { replica, server, ready, readiness: readiness.clone(), address })
     }
 
@@ -97,8 +101,8 @@ impl Manager {
         self.address
     }
 
-    /// Serves until the drain is over.
-    pub async fn run(self, mut drain: Drain) {
+    /// Serves until the drain is over, or something is wrong with this program.
+    pub async fn run(self, drain: Drain) {
         let Self { replica, mut server, ready, readiness, .. } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(intake::hear(Arc::clone(&replica)));
@@ -108,11 +112,8 @@ impl Manager {
         tasks.spawn(events::follow(Arc::clone(&replica)));
         tokio::select! {
             () = server.accept(&drain) => {}
-            // None of them returns.
-            Some(ended) = tasks.join_next() => {
-                error!(error = ?ended.err(), "a task of the stream-manager ended");
-                drain.reached(Phase::Draining).await;
-            }
+            // None of them returns. Who does not hear of nodes any more must not go on to answer.
+            Some(ended) = tasks.join_next() => error!(error = ?ended.err(), "a task of the stream-manager ended"),
         }
         info!("drain began");
         readiness.leave();
@@ -120,5 +121,19 @@ impl Manager {
         server.shutdown(drain).await;
         tasks.shutdown().await;
         info!("drain ended");
+    }
+}
+
+/// For the fuzz targets only.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads the query of a pick.
+    pub fn query(text: &str) {
+        crate::http::fuzzing::query(text);
+    }
+
+    /// Looks for a picture in one piece and in two, and checks that the same is found.
+    pub fn picture(bytes: &[u8], cut: usize) {
+        crate::jpeg::check(bytes, cut);
     }
 }
