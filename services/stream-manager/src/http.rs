@@ -57,6 +57,9 @@ use crate::replica::Replica;
 /// The route of picks.
 pub(crate) const PICK: &str = "/v1/pick";
 
+/// What requests are counted under that have no route.
+const OTHER: &str = "other";
+
 /// The longest path and query: some three times what a pick can have.
 const URI_BYTES_MAX: usize = 8 << 10;
 
@@ -197,6 +200,7 @@ impl Http {
             } else {
                 problem.into_response()
             };
+            self.replica.metrics.requests.with_label_values(&[OTHER, class(response.status())]).inc();
             return response.map(Either::Right);
         }
         if request.uri().path() == PICK {
@@ -327,7 +331,7 @@ async fn account(State(replica): State<Arc<Replica>>, request: Request, next: Ne
         .get::<MatchedPath>()
         .and_then(|path| ENDPOINTS.iter().find(|endpoint| endpoint.path == path.as_str()));
     let mut response = next.run(request).await;
-    let route = endpoint.map_or("other", |endpoint| endpoint.path);
+    let route = endpoint.map_or(OTHER, |endpoint| endpoint.path);
     let metrics = &replica.metrics;
     metrics.requests.with_label_values(&[route, class(response.status())]).inc();
     metrics.request_seconds.with_label_values(&[route]).observe(began.elapsed().as_secs_f64());
@@ -441,4 +445,58 @@ pub(crate) fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<P
 /// Soon, but not all at once.
 fn soon() -> Duration {
     Duration::from_millis(fastrand::u64(500..=1500))
+}
+
+/// For the fuzz target only.
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    /// Reads the query of a pick.
+    pub(crate) fn query(text: &str) {
+        let _ = super::Wanted::parse(Some(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_cluster::Links;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::metrics::Metrics;
+
+    pub(crate) fn replica() -> Arc<Replica> {
+        let metrics = Metrics::register(&prometheus::Registry::new(), PICK).unwrap();
+        let config = Config::default();
+        let public = urls::Public::new(None, config.listen);
+        Arc::new(Replica::new(config, Links::alone(), metrics, public))
+    }
+
+    fn kind<T: std::fmt::Debug>(answer: Result<T, Problem>) -> Kind {
+        answer.unwrap_err().kind
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_may() {
+        let replica = replica();
+        let wanted = Wanted::parse(Some("wait=1")).unwrap();
+        let most = u32::try_from(replica.waits.available_permits()).unwrap();
+        let all_but_one = replica.waits.try_acquire_many(most - 1).unwrap();
+        assert_eq!(kind(pick::wait(&replica, &wanted, Reserve::Yes).await), Kind::NoNode);
+        let last = replica.waits.try_acquire().unwrap();
+        assert_eq!(kind(pick::wait(&replica, &wanted, Reserve::Yes).await), Kind::Busy);
+        drop((all_but_one, last));
+    }
+
+    #[tokio::test]
+    async fn no_more_ask_nodes_than_may() {
+        let replica = replica();
+        let most = u32::try_from(replica.asks.available_permits()).unwrap();
+        let list =
+            || sessions::list(access::PrivateReader, State(Arc::clone(&replica)), Uri::from_static("/"));
+        let all_but_one = replica.asks.try_acquire_many(most - 1).unwrap();
+        assert!(list().await.is_ok());
+        let last = replica.asks.try_acquire().unwrap();
+        assert_eq!(kind(list().await), Kind::Busy);
+        drop((all_but_one, last));
+    }
 }
