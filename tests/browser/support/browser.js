@@ -22,9 +22,9 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', args: ARGS });
 }
 
-/** A page in a context of its own. Errors of its scripts fail the test that uses it. */
-export async function open(browser, address) {
-  const context = await browser.newContext();
+/** A page in a context of its own, with these options. Errors of its scripts fail the test that uses it. */
+export async function open(browser, address, options = {}) {
+  const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(TIMEOUT_MS);
   page.errors = [];

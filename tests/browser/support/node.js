@@ -10,9 +10,12 @@ export const RELAYCAST = process.env.RELAYCAST_BIN ?? 'relaycast';
 export class Node {
   #child;
 
-  /** @param {string} listen port 0 for any; a test that restarts a node passes the address it had */
-  static async start(listen = '127.0.0.1:0') {
-    const args = ['edge', '--listen', listen, '--admin-listen', '127.0.0.1:0', '--log-format', 'json'];
+  /**
+   * @param {string} listen port 0 for any; a test that restarts a node passes the address it had
+   * @param {string[]} flags more of them
+   */
+  static async start(listen = '127.0.0.1:0', flags = []) {
+    const args = ['edge', '--listen', listen, '--admin-listen', '127.0.0.1:0', '--log-format', 'json', ...flags];
     const child = start(RELAYCAST, args, ['ignore', 'ignore', 'pipe']);
     const node = new Node();
     node.#child = child;
@@ -40,8 +43,8 @@ export class Node {
   }
 }
 
-/** The address in the node's log: it is there once the node accepts. */
-async function announced(child) {
+/** The address in the log of a process: it is there once the process accepts. */
+export async function announced(child) {
   const lines = createInterface({ input: child.stderr });
   const seen = [];
   const address = new Promise((resolve) => {
@@ -52,7 +55,7 @@ async function announced(child) {
     });
   });
   const exit = once(child, 'exit').then(([code]) => {
-    throw new Error(`the node ended with ${code}:\n${seen.join('\n')}`);
+    throw new Error(`it ended with ${code}:\n${seen.join('\n')}`);
   });
   return Promise.race([address, exit]);
 }

@@ -223,9 +223,9 @@ export class ChannelPage {
     byId('watch-key').value = '';
     setText(byId('watch-trouble'), '');
     try {
-      // Without the key: whatever keeps logs of requests has no business with it.
+      // Not with the key: whatever keeps logs of requests has no business with it.
       const { picks } = await this.#access.api.get(['v1', 'pick'], { channel: name, role: 'receive' });
-      const address = playerUrl(picks[0]?.urls.page, name, key);
+      const address = playerUrl(picks[0]?.urls.page, key);
       if (!address) throw new Refused(0, 'Nodes are reached through the stream-manager alone here: none has a page to open.');
       const link = document.createElement('a');
       Object.assign(link, { href: address, target: '_blank', rel: 'noopener noreferrer' });

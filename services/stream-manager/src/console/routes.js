@@ -47,12 +47,12 @@ export function apiUrl(base, path, query = {}) {
 const encodePart = (part) => encodeURIComponent(part).replaceAll('%3A', ':');
 
 /**
- * The page that plays a channel, of the template that a pick answers; null where that is no page. It comes over the network,
- * so it must not become a script.
+ * The page that plays a channel, of what a pick answers; null where that is no page. It comes over the network, so it must not
+ * become a script. The key goes into the fragment, which no server and no log sees; without one the page asks for it.
  */
-export function playerUrl(template, channel, key) {
-  if (typeof template !== 'string') return null;
-  const text = template.replaceAll('{channel}', () => encodeURIComponent(channel)).replaceAll('{key}', () => encodeURIComponent(key));
-  const url = URL.parse(text);
-  return url && /^https?:$/.test(url.protocol) ? url.href : null;
+export function playerUrl(page, key) {
+  if (typeof page !== 'string' || !/^https?:\/\//.test(page) || !URL.canParse(page)) return null;
+  const url = new URL(page);
+  if (key) url.hash += `&key=${encodeURIComponent(key)}`;
+  return url.href;
 }

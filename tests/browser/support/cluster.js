@@ -1,0 +1,110 @@
+// A cluster: Redis, NATS, nodes and stream-managers as processes.
+
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+import { Node, RELAYCAST, announced } from './node.js';
+import { end, start } from './process.js';
+
+export const OPERATOR_TOKEN = 'operator-token-of-a-test';
+export const READER_TOKEN = 'reader-token-of-a-test';
+
+/** Short, so that what expires does so within a test. */
+const INTERVAL = '500ms';
+
+/** Somebody can take a port between the draw and the start. */
+const ATTEMPTS_MAX = 5;
+
+const installed = fileURLToPath(new URL('../../.venv/bin/nats-server', import.meta.url));
+const NATS = existsSync(installed) ? installed : 'nats-server';
+
+export class Cluster {
+  #redis;
+  #nats;
+
+  static async start() {
+    const cluster = new Cluster();
+    [cluster.#redis, cluster.#nats] = await Promise.all([
+      onFreePort((port) => ['redis-server', ['--port', port, '--bind', '127.0.0.1', '--save', '', '--dir', tmpdir()], /Ready to accept connections/]),
+      onFreePort((port) => [NATS, ['--addr', '127.0.0.1', '--port', port], /Server is ready/]),
+    ]);
+    return cluster;
+  }
+
+  get #flags() {
+    const links = [`--redis=redis://127.0.0.1:${this.#redis}/`, `--nats=nats://127.0.0.1:${this.#nats}`];
+    return [...links, `--registry-interval=${INTERVAL}`, '--cluster-secret=the-secret-of-the-cluster'];
+  }
+
+  node(name, flags = []) {
+    return Node.start('127.0.0.1:0', [...this.#flags, `--node-id=${name}`, ...flags]);
+  }
+
+  /** @param {string} [listen] a test that restarts a stream-manager passes the address it had */
+  manager(flags = [], listen = '127.0.0.1:0') {
+    return Manager.start(listen, [...this.#flags, ...flags]);
+  }
+}
+
+export class Manager {
+  #child;
+
+  static async start(listen, flags) {
+    const manager = new Manager();
+    const args = ['manager', '--listen', listen, '--admin-listen', '127.0.0.1:0', '--log-format', 'json', ...flags];
+    manager.#child = start(RELAYCAST, args, ['ignore', 'ignore', 'pipe']);
+    manager.address = await announced(manager.#child);
+    return manager;
+  }
+
+  get page() {
+    return `http://${this.address}/`;
+  }
+
+  async kill() {
+    await end(this.#child);
+  }
+
+  /** Resolves when it knows of so many nodes. */
+  async untilNodes(count) {
+    for (;;) {
+      const answer = await fetch(`${this.page}v1/capacity`);
+      if ((await answer.json()).nodes === count) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+/** Starts a server on a port that nobody has, and resolves to the port once it says that it serves. */
+async function onFreePort(launch) {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    const port = await freePort();
+    const [command, args, ready] = launch(String(port));
+    const child = start(command, args, ['ignore', 'pipe', 'pipe']);
+    const serves = Promise.race([said(child, ready), once(child, 'exit').then(() => false)]);
+    if (await serves) return port;
+  }
+  throw new Error(`a server did not start ${ATTEMPTS_MAX} times`);
+}
+
+function said(child, ready) {
+  return new Promise((resolve) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => ready.test(line) && resolve(true));
+    }
+  });
+}
+
+async function freePort() {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
