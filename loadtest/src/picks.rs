@@ -112,7 +112,7 @@ struct Side {
     cpu_us: Spread,
     /// Processors that it kept busy there.
     cpus: Spread,
-    /// And that the load generator did: where it is busier than the server, it is what was measured.
+    /// And that the load generator did, which never sleeps there: less than one, and others took its processor.
     generator_cpus: Spread,
     /// At the fixed rate, from when a question was due to its answer.
     p50_us: Spread,
