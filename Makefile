@@ -13,7 +13,7 @@ FUZZ_CRATES := proto services/edge services/media services/stream-manager
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
 
-.PHONY: help run test check soak bench compare load-cluster fuzz
+.PHONY: help run test check soak bench compare load-cluster load-picks fuzz
 
 help: ## Lists the recipes
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,3 +61,8 @@ load-cluster: ## Measures what nodes cost each other, and what a killed one cost
 	deploy/setup.sh test
 	cargo build --release -p relaycast -p relaycast-loadtest --bins
 	$(TARGET_DIR)/release/relaycast-loadtest cluster --nats-server tests/.venv/bin/nats-server --out $(TARGET_DIR)/cluster
+
+load-picks: ## Measures how many picks a stream-manager answers a second, and how soon; about two minutes
+	deploy/setup.sh test
+	cargo build --release -p relaycast -p relaycast-loadtest --bins
+	$(TARGET_DIR)/release/relaycast-loadtest picks --nats-server tests/.venv/bin/nats-server --out $(TARGET_DIR)/picks

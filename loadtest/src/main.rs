@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod compare;
 mod payload;
+mod picks;
 mod plan;
 mod process;
 mod progress;
@@ -46,9 +47,12 @@ enum Command {
     Run(Box<command::run::Args>),
     Compare(command::compare::Args),
     Cluster(command::cluster::Args),
+    Picks(Box<command::picks::Args>),
     Ceiling(command::ceiling::Args),
     #[command(hide = true)]
     BareNats(command::bare::Args),
+    #[command(hide = true)]
+    BareHttp(command::bare_http::Args),
 }
 
 /// How a command ended.
@@ -82,6 +86,8 @@ fn main() -> ExitCode {
         Command::Cluster(args) => args.run(),
         Command::Ceiling(args) => args.run(),
         Command::BareNats(args) => args.run(),
+        Command::BareHttp(args) => args.run(),
+        Command::Picks(args) => args.run(),
     };
     done.map_or_else(
         |error| {

@@ -1,4 +1,4 @@
-//! The processes of a cluster: a Redis, a NATS server, and nodes. Each ends with its value.
+//! The processes of a cluster: a Redis, a NATS server, nodes, and a stream-manager. Each ends with its value.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,8 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use serde::Deserialize;
 
+use crate::command::run::pin;
 use crate::compare::server::free_port;
 
 /// How long a process may take until it serves. Nodes first connect to Redis and NATS.
@@ -29,9 +31,11 @@ pub(crate) struct Programs {
     pub(crate) redis: PathBuf,
     pub(crate) nats: PathBuf,
     pub(crate) relaycast: PathBuf,
-    /// Further flags of the nodes.
-    pub(crate) node_flags: Vec<String>,
-    /// Where the nodes' logs go, if anywhere.
+    /// Further flags of what is started of `relaycast`.
+    pub(crate) relaycast_flags: Vec<String>,
+    /// The processors that it runs on; those of this process, if there are none here.
+    pub(crate) relaycast_cpus: Vec<usize>,
+    /// Where its logs go, if anywhere.
     pub(crate) logs: Option<PathBuf>,
 }
 
@@ -50,13 +54,13 @@ pub(crate) enum StartError {
 
 /// A process that is killed when this is dropped: none of them keeps anything.
 #[derive(Debug)]
-struct Owned {
+pub(crate) struct Owned {
     program: PathBuf,
     child: Child,
 }
 
 impl Owned {
-    fn start(program: &Path, args: &[&str], stderr: Stdio) -> Result<Self, StartError> {
+    fn start(program: &Path, args: &[&str], cpus: &[usize], stderr: Stdio) -> Result<Self, StartError> {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         for (name, _) in std::env::vars_os() {
@@ -65,9 +69,13 @@ impl Owned {
                 command.env_remove(name);
             }
         }
-        let child =
-            command.spawn().map_err(|source| StartError::Spawn { program: program.to_owned(), source })?;
+        let child = spawn_on(&mut command, cpus)
+            .map_err(|source| StartError::Spawn { program: program.to_owned(), source })?;
         Ok(Self { program: program.to_owned(), child })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until `look` says that it serves.
@@ -98,14 +106,32 @@ impl Drop for Owned {
     }
 }
 
+/// Starts a process on these processors; on those of this thread, if there are none. It inherits them, and so finds out how
+/// many it has before its first thread starts.
+fn spawn_on(command: &mut Command, cpus: &[usize]) -> io::Result<Child> {
+    if cpus.is_empty() {
+        return command.spawn();
+    }
+    let own = sched_getaffinity(None)?;
+    pin(cpus)?;
+    let child = command.spawn();
+    sched_setaffinity(None, &own)?;
+    child
+}
+
 /// Starts a server that has to be told its port, and waits until it listens.
-fn listening(program: &Path, port: u16, args: &[&str]) -> Result<Owned, StartError> {
-    let mut server = Owned::start(program, args, Stdio::null())?;
+pub(crate) fn listening(
+    program: &Path,
+    port: u16,
+    args: &[&str],
+    cpus: &[usize],
+) -> Result<Owned, StartError> {
+    let mut server = Owned::start(program, args, cpus, Stdio::null())?;
     server.until(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())?;
     Ok(server)
 }
 
-/// A node of the cluster.
+/// A node of the cluster, or its stream-manager.
 #[derive(Debug)]
 pub(crate) struct Node {
     process: Owned,
@@ -114,7 +140,7 @@ pub(crate) struct Node {
     listener: Option<JoinHandle<()>>,
 }
 
-/// The line that a node logs once it serves.
+/// The line that is logged once it serves.
 #[derive(Debug, Deserialize)]
 struct Serving {
     listen: SocketAddr,
@@ -122,14 +148,15 @@ struct Serving {
 }
 
 impl Node {
-    fn start(programs: &Programs, redis: u16, nats: u16, name: &str) -> Result<Self, StartError> {
+    /// `role` is the command of `relaycast`.
+    fn start(programs: &Programs, role: &str, redis: u16, nats: u16, name: &str) -> Result<Self, StartError> {
         let (redis, nats) = (format!("redis://127.0.0.1:{redis}"), format!("nats://127.0.0.1:{nats}"));
-        let mut args = vec!["edge", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut args = vec![role, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         args.extend(["--log-format", "json", "--redis", &redis, "--nats", &nats, "--cluster-secret", SECRET]);
-        args.extend(programs.node_flags.iter().map(String::as_str));
+        args.extend(programs.relaycast_flags.iter().map(String::as_str));
         let log = programs.logs.as_ref().map(|folder| File::create(folder.join(format!("{name}.log"))));
         let log = log.transpose()?;
-        let mut process = Owned::start(&programs.relaycast, &args, Stdio::piped())?;
+        let mut process = Owned::start(&programs.relaycast, &args, &programs.relaycast_cpus, Stdio::piped())?;
         let (sender, serving) = sync_channel(1);
         let stderr = process.child.stderr.take().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let listener =
@@ -152,7 +179,7 @@ impl Node {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.process.pid()
     }
 
     /// `kill -9`, without waiting for the end.
@@ -217,9 +244,10 @@ impl Cluster {
         let (redis_port, nats_port) = (free_port()?, free_port()?);
         let port = redis_port.to_string();
         let args = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"];
-        let redis = listening(&programs.redis, redis_port, &args)?;
+        let redis = listening(&programs.redis, redis_port, &args, &[])?;
         let port = nats_port.to_string();
-        let nats = listening(&programs.nats, nats_port, &["--addr", "127.0.0.1", "--port", &port])?;
+        let args = ["--addr", "127.0.0.1", "--port", &port];
+        let nats = listening(&programs.nats, nats_port, &args, &[])?;
         let mut cluster =
             Self { nodes: Vec::new(), nats, _redis: redis, programs, redis_port, nats_port, started: 0 };
         for _ in 0..nodes {
@@ -232,7 +260,12 @@ impl Cluster {
     fn start_node(&mut self) -> Result<Node, StartError> {
         self.started += 1;
         let name = format!("node-{}", self.started);
-        Node::start(&self.programs, self.redis_port, self.nats_port, &name)
+        Node::start(&self.programs, "edge", self.redis_port, self.nats_port, &name)
+    }
+
+    /// Starts a stream-manager.
+    pub(crate) fn start_manager(&self) -> Result<Node, StartError> {
+        Node::start(&self.programs, "manager", self.redis_port, self.nats_port, "manager")
     }
 
     pub(crate) fn node(&self, index: usize) -> &Node {
@@ -250,6 +283,6 @@ impl Cluster {
     }
 
     pub(crate) fn nats_pid(&self) -> u32 {
-        self.nats.child.id()
+        self.nats.pid()
     }
 }

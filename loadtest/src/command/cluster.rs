@@ -188,7 +188,8 @@ impl Args {
             redis: self.redis_server.clone(),
             nats: self.nats_server.clone(),
             relaycast: self.relaycast.clone().map_or_else(|| beside_this("relaycast"), Ok)?,
-            node_flags: self.node_flags.clone(),
+            relaycast_flags: self.node_flags.clone(),
+            relaycast_cpus: Vec::new(),
             logs: self.logs.clone(),
         })
     }

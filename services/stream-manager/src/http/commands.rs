@@ -20,7 +20,7 @@ use super::{Named, json, no_parameters, peer_of, soon};
 use crate::replica::Replica;
 
 /// How long nodes are waited for. Only whom a command concerns answers, so that nobody has it takes as long to find out.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// `POST /v1/channels/{channel}:close`.
 pub(super) async fn on_channel(
