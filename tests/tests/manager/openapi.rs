@@ -41,7 +41,7 @@ async fn the_server_does_what_its_description_says() {
         // It would leave nothing to ask about.
         .args(["--exclude-path-regex", ":drain$"])
         .args(["--header", &format!("Authorization: Bearer {OPERATOR_TOKEN}")])
-        .args(["--request-timeout", "40", "--workers", "4", "--no-color"])
+        .args(["--request-timeout", "40", "--max-response-time", "40", "--workers", "4", "--no-color"])
         .current_dir(folder.path())
         .env("HYPOTHESIS_STORAGE_DIRECTORY", folder.path())
         .kill_on_drop(true)

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
-//! │ A run of a node is only buried when the census says that it is lost. Who is not in the census   │
-//! │ is not known, and nothing is said of it.                                                        │
+//! │ A run of a node is only buried when the census says that it is lost, or has another run in its   │
+//! │ place. Of who is not in the census for no such reason nothing is known, and nothing is said.     │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
@@ -15,6 +15,7 @@ use relay_cluster::journal::ASSERTED_FOR;
 use relay_cluster::registry::Unavailable;
 use relay_proto::backbone::Peer;
 use relay_proto::event::{Fact, NodePhase};
+use relay_proto::{Incarnation, NodeId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info};
@@ -38,7 +39,7 @@ const FACTS_MAX: usize = 128;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What was said of nodes. Times are milliseconds of a clock that never goes back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Undertaker {
     said: HashMap<Peer, NodePhase>,
     repeat_at: u64,
@@ -57,6 +58,17 @@ struct Round {
 }
 
 impl Undertaker {
+    /// Nothing was said yet. Nodes say what is so three times within [`ASSERTED_FOR`], and the journal may have been without
+    /// them for any time: before they had theirs, nothing is let go of.
+    fn new(now: u64) -> Self {
+        Self { said: HashMap::new(), repeat_at: now, expire_at: now + ms(ASSERTED_FOR) }
+    }
+
+    /// The journal was not there, neither for this stream-manager nor, maybe, for nodes.
+    fn not_heard(&mut self, now: u64) {
+        self.expire_at = now + ms(ASSERTED_FOR);
+    }
+
     /// What is to be said. Said again until [`Undertaker::said`].
     fn round(&self, census: &Census, now: u64) -> Round {
         let again = now >= self.repeat_at;
@@ -72,6 +84,15 @@ impl Undertaker {
                 round.buried.push(peer.clone());
             }
         }
+        let mut runs: HashMap<&NodeId, Vec<Incarnation>> = HashMap::new();
+        for (peer, _) in census {
+            runs.entry(&peer.node).or_default().push(peer.incarnation);
+        }
+        let is_replaced =
+            |peer: &Peer| runs.get(&peer.node).is_some_and(|runs| !runs.contains(&peer.incarnation));
+        let is_open = |phase: &NodePhase| !matches!(phase, NodePhase::Left | NodePhase::Lost);
+        let replaced = self.said.iter().filter(|(peer, phase)| is_open(phase) && is_replaced(peer));
+        round.buried.extend(replaced.map(|(peer, _)| peer.clone()));
         round
     }
 
@@ -96,7 +117,7 @@ impl Undertaker {
 /// Tells the journal for as long as it is polled.
 pub(super) async fn run(link: Link, mut census: watch::Receiver<Census>) {
     let began = Instant::now();
-    let mut undertaker = Undertaker::default();
+    let mut undertaker = Undertaker::new(0);
     let mut heard = true;
     loop {
         let now = ms(began.elapsed());
@@ -106,6 +127,7 @@ pub(super) async fn run(link: Link, mut census: watch::Receiver<Census>) {
             Ok(()) => undertaker.said(&known, &round, now),
             Err(error) => {
                 debug!(%error, "the journal does not hear of nodes");
+                undertaker.not_heard(ms(began.elapsed()));
                 sleep(RETRY).await;
                 continue;
             }
@@ -139,8 +161,6 @@ fn ms(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use relay_proto::Incarnation;
-
     use super::*;
 
     fn peer(node: &str, run: u64) -> Peer {
@@ -160,24 +180,49 @@ mod tests {
 
     #[test]
     fn what_is_new_is_said_at_once_and_the_rest_now_and_then() {
-        let mut undertaker = Undertaker::default();
+        let mut undertaker = Undertaker::new(0);
         let (a, b) = (peer("a", 1), peer("b", 2));
         let mut census = vec![(a.clone(), NodePhase::InService), (b.clone(), NodePhase::InService)];
         let facts = vec![fact(&a, NodePhase::InService), fact(&b, NodePhase::InService)];
-        assert_eq!(say(&mut undertaker, &census, 0), Round { facts, buried: vec![], expire: true });
+        assert_eq!(say(&mut undertaker, &census, 0), Round { facts, buried: vec![], expire: false });
         assert_eq!(say(&mut undertaker, &census, 1), Round::default());
         census[1].1 = NodePhase::Draining;
         assert_eq!(say(&mut undertaker, &census, 2).facts, [fact(&b, NodePhase::Draining)]);
-        assert_eq!(undertaker.next_at(), 5_000);
-        assert_eq!(say(&mut undertaker, &census, 5_000), Round { expire: true, ..Round::default() });
+        assert_eq!(undertaker.next_at(), 20_000);
         let facts = [fact(&a, NodePhase::InService), fact(&b, NodePhase::Draining)];
         assert_eq!(say(&mut undertaker, &census, 20_000).facts, facts);
         assert_eq!(say(&mut undertaker, &census, 20_001), Round::default());
     }
 
     #[test]
+    fn nothing_is_let_go_of_before_nodes_could_say_it_again() {
+        let mut undertaker = Undertaker::new(0);
+        let expires = |undertaker: &mut Undertaker, now| say(undertaker, &Vec::new(), now).expire;
+        let asserted_for = ms(ASSERTED_FOR);
+        assert!(!expires(&mut undertaker, 0) && !expires(&mut undertaker, asserted_for - 1));
+        assert!(expires(&mut undertaker, asserted_for));
+        assert!(!expires(&mut undertaker, asserted_for + 1));
+        assert!(expires(&mut undertaker, asserted_for + ms(EXPIRE)));
+        // An outage of the journal.
+        undertaker.not_heard(200_000);
+        assert!(!expires(&mut undertaker, 200_000 + asserted_for - 1));
+        assert!(expires(&mut undertaker, 200_000 + asserted_for));
+    }
+
+    #[test]
+    fn a_run_whose_place_another_has_taken_is_buried() {
+        let mut undertaker = Undertaker::new(0);
+        let (old, new, other) = (peer("a", 1), peer("a", 2), peer("b", 1));
+        say(&mut undertaker, &vec![(old.clone(), NodePhase::InService), (other, NodePhase::InService)], 0);
+        let census = vec![(new.clone(), NodePhase::InService)];
+        let round = say(&mut undertaker, &census, 1);
+        assert_eq!((round.facts, round.buried), (vec![fact(&new, NodePhase::InService)], vec![old]));
+        assert_eq!(say(&mut undertaker, &census, 2), Round::default());
+    }
+
+    #[test]
     fn a_run_is_buried_once_and_only_when_it_is_called_lost() {
-        let mut undertaker = Undertaker::default();
+        let mut undertaker = Undertaker::new(0);
         let (a, again) = (peer("a", 1), peer("a", 2));
         say(&mut undertaker, &vec![(a.clone(), NodePhase::InService)], 0);
         // It is not in the census: nobody knows.
@@ -192,14 +237,14 @@ mod tests {
 
     #[test]
     fn one_that_left_in_order_is_not_buried() {
-        let mut undertaker = Undertaker::default();
+        let mut undertaker = Undertaker::new(0);
         let round = say(&mut undertaker, &vec![(peer("a", 1), NodePhase::Left)], 0);
         assert_eq!((round.facts, round.buried), (vec![fact(&peer("a", 1), NodePhase::Left)], vec![]));
     }
 
     #[test]
     fn what_the_journal_did_not_take_is_said_again() {
-        let mut undertaker = Undertaker::default();
+        let mut undertaker = Undertaker::new(0);
         let census = vec![(peer("a", 1), NodePhase::Lost)];
         let first = undertaker.round(&census, 0);
         assert_eq!(undertaker.round(&census, 1), first);
@@ -210,7 +255,7 @@ mod tests {
 
     #[test]
     fn one_that_comes_back_and_vanishes_again_is_buried_again() {
-        let mut undertaker = Undertaker::default();
+        let mut undertaker = Undertaker::new(0);
         let a = peer("a", 1);
         say(&mut undertaker, &vec![(a.clone(), NodePhase::Lost)], 0);
         say(&mut undertaker, &vec![(a.clone(), NodePhase::InService)], 1);
