@@ -141,6 +141,23 @@ for (const [view, ready] of VIEWS) {
   });
 }
 
+for (const width of [1101, 1280, 1440, 1720]) {
+  test(`at ${width} pixels every column has room for what is in it`, async () => {
+    for (const [view, ready] of VIEWS.filter(([view]) => view !== '#events')) {
+      const page = await large(view, { viewport: { width, height: 900 } });
+      await page.locator(ready).first().waitFor();
+      const cut = await page.evaluate(() => [...document.querySelectorAll('.rows :is(th, td)')].filter((cell) => {
+        if (!cell.checkVisibility()) return false;
+        // A name of 128 characters is cut anywhere, and a list of codecs may be.
+        if (cell.matches('tbody :is(.c-name, .c-media)')) return cell.clientWidth < 100;
+        return cell.scrollWidth > cell.clientWidth;
+      }).map((cell) => `${cell.className} ${cell.clientWidth}/${cell.scrollWidth}: ${cell.textContent.trim()}`));
+      assert.deepEqual([...new Set(cut)], [], view);
+      await close(page);
+    }
+  });
+}
+
 test('of a thousand nodes and ten thousand channels a hundred are shown at a time', async () => {
   const page = await large('#nodes');
   await page.locator('#nodes-rows tr').first().waitFor();
