@@ -147,6 +147,17 @@ impl Receiver {
     }
 }
 
+/// A receiver that shakes hands and takes nothing after that, until it is dropped.
+#[derive(Debug)]
+pub struct Frozen(#[expect(dead_code, reason = "to be held is all it is for")] Socket);
+
+impl Frozen {
+    /// Connects to a URL that ends in `/receive` or the like.
+    pub async fn connect(url: &str) -> Self {
+        Self(connect(url).await)
+    }
+}
+
 pub(crate) async fn connect(url: &str) -> Socket {
     let connected = timeout(HANG, connect_async(url)).await.unwrap_or_else(|_| panic!("{url} hangs"));
     connected.unwrap_or_else(|error| panic!("{url}: {error}")).0

@@ -233,7 +233,8 @@ pub(crate) async fn run(node: Arc<Node>) {
     let mut away = false;
     loop {
         let now = Instant::now();
-        if now >= say_again_at {
+        // A journal that is away is told everything when it is back.
+        if now >= say_again_at && !away {
             say_again_at = now + SAY_AGAIN;
             node.service.say_again();
             saying = node.channels.names().into_iter();
@@ -247,7 +248,8 @@ pub(crate) async fn run(node: Arc<Node>) {
         }
         let batch = chronicle.lock().take();
         if batch.is_empty() {
-            if std::mem::take(&mut chronicle.lock().overflowed) {
+            // Of what could not be told nothing may be left, where all of it were refusals.
+            if std::mem::take(&mut chronicle.lock().overflowed) | std::mem::take(&mut away) {
                 say_again_at = now;
                 continue;
             }

@@ -19,7 +19,7 @@ pub struct Config {
     pub public_url: Option<String>,
     /// What clients are told to connect to.
     pub addresses: Addresses,
-    /// How often nodes tell of themselves. A node that has said nothing for three times as long is silent.
+    /// How often nodes tell of themselves. A node that has said nothing for twice as long is silent.
     pub registry_interval: Duration,
     /// How long a place is kept for a client that was sent to a node.
     pub reservation: Duration,
@@ -113,6 +113,11 @@ pub enum ConfigError {
     /// Not an address that a path can follow.
     #[error("public-url is not http:// or https:// and a host, without a path")]
     PublicUrl,
+    /// Clients cannot connect to every address of a machine.
+    #[error(
+        "public-url is needed where clients are told to connect to the stream-manager and it listens on all addresses"
+    )]
+    NoPublicUrl,
     /// Nothing would ever be asked, kept or served.
     #[error("{0} must be more than nothing")]
     Nothing(&'static str),
@@ -129,6 +134,10 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.public_url.as_deref().is_some_and(|url| authority(url).is_none()) {
             return Err(ConfigError::PublicUrl);
+        }
+        let is_told = self.addresses == Addresses::Proxied;
+        if is_told && self.public_url.is_none() && self.listen.ip().is_unspecified() {
+            return Err(ConfigError::NoPublicUrl);
         }
         for (name, duration) in
             [("registry-interval", self.registry_interval), ("reservation", self.reservation)]
@@ -214,6 +223,19 @@ mod tests {
             assert_eq!(config.check(), Err(ConfigError::PublicUrl), "{bad}");
         }
         assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn clients_are_not_told_to_connect_to_every_address() {
+        let everywhere = Config {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8081)),
+            addresses: Addresses::Proxied,
+            ..Config::default()
+        };
+        assert_eq!(everywhere.check(), Err(ConfigError::NoPublicUrl));
+        let named = Config { public_url: Some("https://live.example".to_owned()), ..everywhere.clone() };
+        assert_eq!(named.check(), Ok(()));
+        assert_eq!(Config { addresses: Addresses::Nodes, ..everywhere }.check(), Ok(()));
     }
 
     #[test]

@@ -66,9 +66,25 @@ pub(crate) struct Recent {
 
 #[derive(Debug, Default)]
 struct Ring {
+    /// How often it has begun. A journal that has lost events may give their numbers to others.
+    era: u64,
     /// Everything after this is here; `None` before the journal has answered.
     begin: Option<EventId>,
     events: VecDeque<Arc<Told>>,
+}
+
+impl Ring {
+    fn newest(&self) -> Option<EventId> {
+        self.events.back().map(|told| told.event.id).or(self.begin)
+    }
+}
+
+/// An event that somebody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) id: EventId,
+    /// The era in which it was found in the journal; 0 where that is not so.
+    pub(crate) era: u64,
 }
 
 /// What is here of what follows an event.
@@ -76,8 +92,8 @@ struct Ring {
 pub(crate) enum Following {
     /// These come next; none, where it is the newest.
     Here(Vec<Arc<Told>>),
-    /// It is older than what is here.
-    InJournal,
+    /// It is older than what is here, or may not be in the journal. This is the era to read it in.
+    InJournal(u64),
 }
 
 impl Recent {
@@ -86,17 +102,18 @@ impl Recent {
     }
 
     /// The newest event that is known; `None` before the journal has answered.
-    pub(crate) fn newest(&self) -> Option<EventId> {
-        self.lock().newest()
+    pub(crate) fn newest(&self) -> Option<Known> {
+        let ring = self.lock();
+        ring.newest().map(|id| Known { id, era: ring.era })
     }
 
     /// What comes after an event, at most so many.
-    pub(crate) fn after(&self, id: EventId, max: usize) -> Following {
+    pub(crate) fn after(&self, known: Known, max: usize) -> Following {
         let ring = self.lock();
-        if ring.begin.is_none_or(|begin| id < begin) {
-            return Following::InJournal;
+        if known.era != ring.era || ring.begin.is_none_or(|begin| known.id < begin) {
+            return Following::InJournal(ring.era);
         }
-        let from = ring.events.partition_point(|told| told.event.id <= id);
+        let from = ring.events.partition_point(|told| told.event.id <= known.id);
         Following::Here(ring.events.iter().skip(from).take(max).cloned().collect())
     }
 
@@ -107,7 +124,9 @@ impl Recent {
 
     /// The journal's newest event, where to begin.
     fn begin(&self, newest: EventId) {
-        *self.lock() = Ring { begin: Some(newest), events: VecDeque::new() };
+        let mut ring = self.lock();
+        *ring = Ring { era: ring.era + 1, begin: Some(newest), events: VecDeque::new() };
+        drop(ring);
         self.news.send_replace(newest);
     }
 
@@ -115,10 +134,9 @@ impl Recent {
     fn push(&self, Reading { events, gap }: Reading) {
         let mut ring = self.lock();
         let mut events = events.into_iter();
-        if gap {
-            // What was here may have been followed by others, and the first of these too preceded by them.
-            let first = events.next().map_or(EventId::FIRST, |event| event.id);
-            *ring = Ring { begin: Some(first), events: VecDeque::new() };
+        if gap && let Some(first) = events.next() {
+            // Others came before it: who has read what was here learns of them from the journal.
+            *ring = Ring { era: ring.era, begin: Some(first.id), events: VecDeque::new() };
         }
         for event in events {
             if ring.events.len() == RECENT_MAX
@@ -138,16 +156,27 @@ impl Recent {
     }
 }
 
-impl Ring {
-    fn newest(&self) -> Option<EventId> {
-        self.events.back().map(|told| told.event.id).or(self.begin)
-    }
+/// What was read.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// What follows.
+    On(Reading),
+    /// The journal has lost the event, or every event: this is its newest.
+    Lost(EventId),
 }
 
 /// Reads what follows an event from the journal.
-pub(crate) async fn read(replica: &Replica, after: EventId) -> Result<Reading, Unavailable> {
-    let read = timeout(ANSWER_WITHIN, replica.links.journal.read(after, READ_MAX)).await;
-    let read = read.unwrap_or_else(|_| Err(Unavailable("no answer in time".to_owned())));
+pub(crate) async fn read(replica: &Replica, after: EventId) -> Result<Read, Unavailable> {
+    let journal = &replica.links.journal;
+    let read = timeout(ANSWER_WITHIN, async {
+        let reading = journal.read(after, READ_MAX).await?;
+        // Then it begins with the oldest that there is, all of which may have been read.
+        if reading.gap && reading.events.first().is_none_or(|event| event.id <= after) {
+            return Ok(Read::Lost(journal.newest().await?));
+        }
+        Ok(Read::On(reading))
+    });
+    let read = read.await.unwrap_or_else(|_| Err(Unavailable("no answer in time".to_owned())));
     read.inspect_err(|_| replica.metrics.journal_errors.inc())
 }
 
@@ -157,7 +186,7 @@ pub(crate) async fn follow(replica: Arc<Replica>) {
     let mut was_up = true;
     loop {
         let up = match replica.recent.newest() {
-            Some(newest) => turn(&replica, newest).await,
+            Some(newest) => turn(&replica, newest.id).await,
             None => begin(&replica).await,
         };
         match up {
@@ -190,15 +219,23 @@ async fn begin(replica: &Replica) -> Result<Turn, Unavailable> {
 }
 
 async fn turn(replica: &Replica, newest: EventId) -> Result<Turn, Unavailable> {
-    let reading = read(replica, newest).await?;
-    let turn = if reading.gap || reading.events.len() >= READ_MAX { Turn::More } else { Turn::Done };
-    if reading.gap {
-        warn!(after = %newest, "events were forgotten before they were read");
+    match read(replica, newest).await? {
+        Read::Lost(begin) => {
+            warn!(after = %newest, %begin, "the journal has lost events");
+            replica.recent.begin(begin);
+            Ok(Turn::Done)
+        }
+        Read::On(reading) => {
+            let turn = if reading.events.len() >= READ_MAX { Turn::More } else { Turn::Done };
+            if reading.gap {
+                warn!(after = %newest, "events were forgotten before they were read");
+            }
+            if !reading.events.is_empty() {
+                replica.recent.push(reading);
+            }
+            Ok(turn)
+        }
     }
-    if reading.gap || !reading.events.is_empty() {
-        replica.recent.push(reading);
-    }
-    Ok(turn)
 }
 
 /// Who has made the journal grow says so. What is not heard is only read later.
@@ -256,10 +293,12 @@ mod tests {
         Reading { events: ids.map(event).collect(), gap }
     }
 
+    /// For somebody who knows the event from the era that is.
     fn here(recent: &Recent, after: u64, max: usize) -> Option<Vec<u64>> {
-        match recent.after(id(after), max) {
+        let era = recent.newest().map_or(0, |newest| newest.era);
+        match recent.after(Known { id: id(after), era }, max) {
             Following::Here(told) => Some(told.iter().map(|told| told.event.id.ms).collect()),
-            Following::InJournal => None,
+            Following::InJournal(_) => None,
         }
     }
 
@@ -284,7 +323,7 @@ mod tests {
         assert_eq!(here(&recent, 10, 9), Some(vec![11, 12, 13]));
         assert_eq!(here(&recent, 11, 1), Some(vec![12]));
         assert_eq!(here(&recent, 13, 9), Some(vec![]));
-        assert_eq!(recent.newest(), Some(id(13)));
+        assert_eq!(recent.newest(), Some(Known { id: id(13), era: 1 }));
     }
 
     #[test]
@@ -307,8 +346,18 @@ mod tests {
         assert_eq!(here(&recent, 3, 9), None);
         assert_eq!(here(&recent, 6, 9), None);
         assert_eq!(here(&recent, 7, 9), Some(vec![8]));
-        // The journal has lost its memory.
-        recent.push(Reading { events: vec![], gap: true });
-        assert_eq!(recent.newest(), Some(EventId::FIRST));
+    }
+
+    #[test]
+    fn whoever_knows_an_event_that_was_lost_asks_the_journal() {
+        let recent = Recent::new();
+        recent.begin(id(1));
+        recent.push(reading(2..9, false));
+        let known = recent.newest().unwrap();
+        // It has lost all but the first, and counts on.
+        recent.begin(id(2));
+        recent.push(reading(3..12, false));
+        assert!(matches!(recent.after(known, 9), Following::InJournal(2)));
+        assert_eq!(here(&recent, 8, 9), Some(vec![9, 10, 11]));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) mod snapshot;
 pub(crate) mod urls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -50,11 +50,15 @@ use self::problem::{Kind, Problem};
 use crate::config::Reads;
 use crate::console;
 use crate::metrics::class;
+use crate::proxy::{self, Proxy, Relay};
 use crate::red5::serve as red5;
 use crate::replica::Replica;
 
 /// The route of picks.
 pub(crate) const PICK: &str = "/v1/pick";
+
+/// What requests are counted under that have no route.
+const OTHER: &str = "other";
 
 /// The longest path and query: some three times what a pick can have.
 const URI_BYTES_MAX: usize = 8 << 10;
@@ -74,6 +78,7 @@ pub(crate) type Payload = Either<Full<Bytes>, Body>;
 pub(crate) struct Http {
     replica: Arc<Replica>,
     router: TowerToHyperService<Router>,
+    proxy: Proxy,
 }
 
 /// A path, and what is there.
@@ -175,18 +180,19 @@ impl Http {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(&replica), account))
             .with_state(Arc::clone(&replica));
-        Self { replica, router: TowerToHyperService::new(router) }
+        Self { replica, router: TowerToHyperService::new(router), proxy: Proxy::new() }
     }
 
     pub(crate) fn replica(&self) -> &Replica {
         &self.replica
     }
 
-    /// Answers one request.
+    /// Answers one request. What is to be relayed once the answer is out is left in `relay`.
     pub(crate) async fn answer(
         &self,
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
+        relay: &Mutex<Option<Relay>>,
     ) -> hyper::Response<Payload> {
         if let Err(problem) = check_size(request.uri(), request.headers()) {
             let response = if red5::is_here(request.uri().path()) {
@@ -194,10 +200,15 @@ impl Http {
             } else {
                 problem.into_response()
             };
+            self.replica.metrics.requests.with_label_values(&[OTHER, class(response.status())]).inc();
             return response.map(Either::Right);
         }
         if request.uri().path() == PICK {
             return self.pick(&request, peer).await;
+        }
+        if request.uri().path().starts_with(proxy::PREFIX) {
+            // Boxed: it is large, and all other requests would carry it along.
+            return Box::pin(self.relayed(request, peer, relay)).await;
         }
         let mut request = request;
         request.extensions_mut().insert(From(peer));
@@ -205,6 +216,27 @@ impl Http {
             Ok(response) => response.map(Either::Right),
             Err(infallible) => match infallible {},
         }
+    }
+
+    /// Shakes hands with a node.
+    async fn relayed(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        slot: &Mutex<Option<Relay>>,
+    ) -> hyper::Response<Payload> {
+        let method = request.method().clone();
+        let response = match self.proxy.open(&self.replica, request, peer).await {
+            Ok((response, relay)) => {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay);
+                response.map(|_| Either::Left(Full::default()))
+            }
+            Err(problem) => problem.into_response().map(Either::Right),
+        };
+        let status = response.status();
+        self.replica.metrics.requests.with_label_values(&[proxy::ROUTE, class(status)]).inc();
+        debug!(%method, route = proxy::ROUTE, status = status.as_u16(), "request");
+        response
     }
 
     async fn pick(&self, request: &hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Response<Payload> {
@@ -299,7 +331,7 @@ async fn account(State(replica): State<Arc<Replica>>, request: Request, next: Ne
         .get::<MatchedPath>()
         .and_then(|path| ENDPOINTS.iter().find(|endpoint| endpoint.path == path.as_str()));
     let mut response = next.run(request).await;
-    let route = endpoint.map_or("other", |endpoint| endpoint.path);
+    let route = endpoint.map_or(OTHER, |endpoint| endpoint.path);
     let metrics = &replica.metrics;
     metrics.requests.with_label_values(&[route, class(response.status())]).inc();
     metrics.request_seconds.with_label_values(&[route]).observe(began.elapsed().as_secs_f64());
@@ -413,4 +445,58 @@ pub(crate) fn peer_of(replica: &Replica, node: &relay_proto::NodeId) -> Option<P
 /// Soon, but not all at once.
 fn soon() -> Duration {
     Duration::from_millis(fastrand::u64(500..=1500))
+}
+
+/// For the fuzz target only.
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    /// Reads the query of a pick.
+    pub(crate) fn query(text: &str) {
+        let _ = super::Wanted::parse(Some(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_cluster::Links;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::metrics::Metrics;
+
+    pub(crate) fn replica() -> Arc<Replica> {
+        let metrics = Metrics::register(&prometheus::Registry::new(), PICK).unwrap();
+        let config = Config::default();
+        let public = urls::Public::new(None, config.listen);
+        Arc::new(Replica::new(config, Links::alone(), metrics, public))
+    }
+
+    fn kind<T: std::fmt::Debug>(answer: Result<T, Problem>) -> Kind {
+        answer.unwrap_err().kind
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_may() {
+        let replica = replica();
+        let wanted = Wanted::parse(Some("wait=1")).unwrap();
+        let most = u32::try_from(replica.waits.available_permits()).unwrap();
+        let all_but_one = replica.waits.try_acquire_many(most - 1).unwrap();
+        assert_eq!(kind(pick::wait(&replica, &wanted, Reserve::Yes).await), Kind::NoNode);
+        let last = replica.waits.try_acquire().unwrap();
+        assert_eq!(kind(pick::wait(&replica, &wanted, Reserve::Yes).await), Kind::Busy);
+        drop((all_but_one, last));
+    }
+
+    #[tokio::test]
+    async fn no_more_ask_nodes_than_may() {
+        let replica = replica();
+        let most = u32::try_from(replica.asks.available_permits()).unwrap();
+        let list =
+            || sessions::list(access::PrivateReader, State(Arc::clone(&replica)), Uri::from_static("/"));
+        let all_but_one = replica.asks.try_acquire_many(most - 1).unwrap();
+        assert!(list().await.is_ok());
+        let last = replica.asks.try_acquire().unwrap();
+        assert_eq!(kind(list().await), Kind::Busy);
+        drop((all_but_one, last));
+    }
 }

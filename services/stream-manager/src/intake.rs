@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use relay_cluster::backbone::RequestError;
 use relay_lifecycle::readiness::Latch;
+use relay_proto::backbone::{Request, to_json};
 use relay_proto::report::{self, Picked, Picks, Report};
 use serde::Deserialize;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -34,8 +37,11 @@ const PICKS_MAX: usize = 256;
 /// Messages that are taken in at a time.
 const BATCH_MAX: usize = 256;
 
-/// How often reservations are looked at that have expired.
-const TICK: Duration = Duration::from_millis(250);
+/// How often reservations are looked at that have expired, and nodes whose report is late.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Nodes that are asked at a time why they are late: if that many are, it is hardly their fault.
+const ASKED_MAX: usize = 256;
 
 /// How often the figures are brought up to date that cost a look at every node.
 const FIGURES: Duration = Duration::from_secs(1);
@@ -173,6 +179,35 @@ pub(crate) async fn ask(replica: Arc<Replica>, ready: Ready) {
         };
         replica.set_registry_up(up);
         was_up = up;
+    }
+}
+
+/// Asks nodes whose report is late whether they are there, for as long as it is polled.
+pub(crate) async fn ask_late(replica: Arc<Replica>) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked = JoinSet::new();
+    loop {
+        tick.tick().await;
+        while asked.try_join_next().is_some() {}
+        // Without a connection nobody is there to be asked, and everybody is late.
+        if !replica.is_connected() {
+            continue;
+        }
+        let late = replica.known().view.late(replica.now());
+        for peer in late.into_iter().take(ASKED_MAX.saturating_sub(asked.len())) {
+            let replica = Arc::clone(&replica);
+            asked.spawn(async move {
+                let subject = replica.subjects.node(&peer.node, peer.incarnation);
+                // What costs a node least to answer.
+                let question = to_json(&Request::Sessions { channel: None, after: None, max: 0 });
+                let answer = replica.links.backbone.request(&subject, question.into(), ANSWER_WITHIN).await;
+                if let Err(RequestError::NoResponders) = answer {
+                    info!(node = %peer.node, "nobody is there to hear the node's questions");
+                    replica.known().view.unreachable(&peer);
+                }
+            });
+        }
     }
 }
 

@@ -70,6 +70,18 @@ impl Walker {
     }
 }
 
+/// For the fuzz target only: where bytes are cut makes no difference.
+#[cfg(fuzzing)]
+pub(crate) fn check(bytes: &[u8], cut: usize) {
+    let whole = Walker::default().walk(bytes);
+    let mut walker = Walker::default();
+    let piecewise = walker.walk(&bytes[..cut.min(bytes.len())]).or_else(|| walker.walk(bytes));
+    assert_eq!(piecewise, whole);
+    if let Some(picture) = whole {
+        assert!(bytes[picture.clone()].starts_with(&[0xFF, SOI]) && bytes[picture].ends_with(&[0xFF, EOI]));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -13,6 +13,7 @@ mod intake;
 mod jpeg;
 mod metrics;
 pub mod placement;
+mod proxy;
 mod red5;
 mod replica;
 mod server;
@@ -23,9 +24,10 @@ pub mod webhooks;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay_cluster::Links;
-use relay_lifecycle::drain::{Drain, Phase};
+use relay_lifecycle::drain::Drain;
 use relay_lifecycle::readiness::Readiness;
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -39,6 +41,9 @@ use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::server::Server;
 use crate::webhooks::Webhooks;
+
+/// How long a client may take nothing of what is written to it.
+const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A stream-manager that is bound and not yet serving.
 #[derive(Debug)]
@@ -105,7 +110,7 @@ impl Manager {
             limits: webhooks::Limits::default(),
         };
         let webhooks = Webhooks::new(endpoints, sources, registry)?;
-        let server = Server::new(socket, Http::new(Arc::clone(&replica)), connections_max);
+        let server = Server::new(socket, Http::new(Arc::clone(&replica)), connections_max, WRITE_WITHIN);
         Ok(Self { replica, server, ready, readiness: readiness.clone(), webhooks, address })
     }
 
@@ -114,13 +119,14 @@ impl Manager {
         self.address
     }
 
-    /// Serves until the drain is over.
-    pub async fn run(self, mut drain: Drain) {
+    /// Serves until the drain is over, or something is wrong with this program.
+    pub async fn run(self, drain: Drain) {
         let Self { replica, mut server, ready, readiness, webhooks, .. } = self;
         let webhooks = Arc::new(webhooks);
         let mut tasks = JoinSet::new();
         tasks.spawn(intake::hear(Arc::clone(&replica)));
         tasks.spawn(intake::ask(Arc::clone(&replica), ready));
+        tasks.spawn(intake::ask_late(Arc::clone(&replica)));
         tasks.spawn(intake::tell(Arc::clone(&replica)));
         tasks.spawn(intake::keep_house(Arc::clone(&replica)));
         tasks.spawn(events::follow(Arc::clone(&replica)));
@@ -128,11 +134,8 @@ impl Manager {
         tasks.spawn(async move { deliveries.run().await });
         tokio::select! {
             () = server.accept(&drain) => {}
-            // None of them returns.
-            Some(ended) = tasks.join_next() => {
-                error!(error = ?ended.err(), "a task of the stream-manager ended");
-                drain.reached(Phase::Draining).await;
-            }
+            // None of them returns. Who does not hear of nodes any more must not go on to answer.
+            Some(ended) = tasks.join_next() => error!(error = ?ended.err(), "a task of the stream-manager ended"),
         }
         info!("drain began");
         readiness.leave();
@@ -141,5 +144,19 @@ impl Manager {
         tasks.shutdown().await;
         webhooks.release().await;
         info!("drain ended");
+    }
+}
+
+/// For the fuzz targets only.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads the query of a pick.
+    pub fn query(text: &str) {
+        crate::http::fuzzing::query(text);
+    }
+
+    /// Looks for a picture in one piece and in two, and checks that the same is found.
+    pub fn picture(bytes: &[u8], cut: usize) {
+        crate::jpeg::check(bytes, cut);
     }
 }

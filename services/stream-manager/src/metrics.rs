@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) pick_requests: Requests,
     pub(crate) connections: IntGauge,
     pub(crate) accept_errors: IntCounter,
+    pub(crate) proxied: IntGauge,
     pub(crate) view_age: Gauge,
     pub(crate) nodes: IntGaugeVec,
     pub(crate) sse_clients: IntGauge,
@@ -174,6 +175,7 @@ impl Metrics {
             request_seconds,
             pick_requests,
             connections: gauge("relaycast_manager_connections", "Open TCP connections.")?,
+            proxied: gauge("relaycast_manager_proxied", "Websockets that are relayed to nodes.")?,
             accept_errors: counter(
                 "relaycast_manager_accept_errors_total",
                 "Connections that could not be accepted.",

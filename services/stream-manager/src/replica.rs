@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use relay_cluster::Links;
 use relay_cluster::backbone::Contact;
@@ -17,7 +18,7 @@ use relay_proto::api::manager::{Reach, ViewState};
 use relay_proto::backbone::{Peer, Subjects};
 use relay_proto::{Incarnation, NodeId};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::config::Config;
 use crate::events::Recent;
@@ -124,6 +125,12 @@ impl Replica {
 
     pub(crate) fn is_connected(&self) -> bool {
         self.contact.borrow().connected
+    }
+
+    /// Waits until there is a connection to the backbone, or the time is over.
+    pub(crate) async fn connected(&self, within: Duration) {
+        // A backbone that is gone never has one; who asks it is told so.
+        let _ = timeout(within, self.contact.clone().wait_for(|contact| contact.connected)).await;
     }
 
     /// From now on, what waits for something is answered, and what follows events ends.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_lifecycle::backoff::{Backoff, entropy};
 use relay_lifecycle::drain::{Drain, Phase};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -33,9 +33,6 @@ const ACCEPT_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(5
 /// pauses, and short enough that those who hold connections for nothing make room.
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long a write may find no room.
-const WRITE_WITHIN: Duration = Duration::from_secs(20);
-
 /// Request line and headers together, and what is buffered of an answer: a browser with many cookies stays far below.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
@@ -52,12 +49,19 @@ pub(crate) struct Server {
     http: Arc<Http>,
     permits: Arc<Semaphore>,
     connections: JoinSet<()>,
+    write_within: Duration,
 }
 
 impl Server {
-    pub(crate) fn new(socket: TcpListener, http: Http, connections_max: usize) -> Self {
+    /// `write_within` is how long a write may find no room.
+    pub(crate) fn new(
+        socket: TcpListener,
+        http: Http,
+        connections_max: usize,
+        write_within: Duration,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-        Self { socket, http: Arc::new(http), permits, connections: JoinSet::new() }
+        Self { socket, http: Arc::new(http), permits, connections: JoinSet::new(), write_within }
     }
 
     /// Accepts until the drain begins. Safe to cancel.
@@ -76,7 +80,11 @@ impl Server {
                 (permit, accepted) = accept => match (permit, accepted) {
                     (Ok(permit), Ok((stream, peer))) => {
                         backoff.reset();
+                        // An answer is one write, and nothing is gained by keeping its last packet back. Without it, only
+                        // slower.
+                        let _ = stream.set_nodelay(true);
                         let http = Arc::clone(&self.http);
+                        let stream = Timed::new(stream, self.write_within);
                         self.connections.spawn(connection(http, stream, peer, permit, drain.clone()));
                     }
                     (_, Err(error)) => {
@@ -128,22 +136,21 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn connection(
     http: Arc<Http>,
-    stream: TcpStream,
+    stream: Timed,
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
     mut drain: Drain,
 ) {
     let _counted = Counted::new(&http.replica().metrics.connections);
-    // An answer is one write, and nothing is gained by keeping its last packet back. Without it, only slower.
-    let _ = stream.set_nodelay(true);
     let http = &*http;
-    let service = service_fn(async |request| Ok::<_, Infallible>(http.answer(request, peer).await));
+    let relay = Mutex::new(None);
+    let service = service_fn(async |request| Ok::<_, Infallible>(http.answer(request, peer, &relay).await));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Timed::new(stream, WRITE_WITHIN)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -157,6 +164,10 @@ async fn connection(
     if let Err(error) = ended {
         debug!(%error, "connection ended");
     }
+    let upgraded = relay.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(relay) = upgraded {
+        relay.run(drain, DRAIN_WITHIN / 2).await;
+    }
     drop(permit);
 }
 
@@ -165,5 +176,84 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && panic.is_panic()
     {
         error!(error = %panic, "a connection's task panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_cluster::{Journal, Links};
+    use relay_lifecycle::drain;
+    use relay_proto::backbone::Peer;
+    use relay_proto::event::Fact;
+    use relay_proto::{Epoch, Incarnation};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::http::PICK;
+    use crate::http::urls::Public;
+    use crate::metrics::Metrics;
+    use crate::replica::Replica;
+
+    /// More than the kernel takes for a client that reads nothing.
+    const EPOCHS: u64 = 30_000;
+
+    async fn fill(journal: &dyn Journal) {
+        let peer = Peer { node: "n1".parse().unwrap(), incarnation: Incarnation::new(1) };
+        let fact = |epoch| Fact::Live {
+            channel: "c".repeat(128).parse().unwrap(),
+            epoch: Epoch::new(epoch),
+            peer: peer.clone(),
+        };
+        for first in (1..EPOCHS).step_by(500) {
+            let facts: Vec<Fact> = (first..first + 500).map(fact).collect();
+            journal.record(&facts).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_follows_and_takes_nothing_is_let_go_and_who_takes_a_little_is_not() {
+        let links = Links::alone();
+        fill(&*links.journal).await;
+        let metrics = Metrics::register(&prometheus::Registry::new(), PICK).unwrap();
+        let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
+        let socket = listen(config.listen).unwrap();
+        let address = socket.local_addr().unwrap();
+        let replica = Arc::new(Replica::new(config, links, metrics, Public::new(None, address)));
+        let http = Http::new(Arc::clone(&replica));
+        let mut server = Server::new(socket, http, 9, Duration::from_millis(500));
+        let (_trigger, drain) = drain::channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { server.accept(&drain).await });
+        let client = async || {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            stream.write_all(b"GET /v1/events?after=0-0 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            stream
+        };
+        let followers = |count| {
+            let gauge = replica.metrics.sse_clients.clone();
+            async move {
+                while gauge.get() != count {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        };
+        let (stalled, mut slow) = (client().await, client().await);
+        followers(2).await;
+        let take = async {
+            loop {
+                slow.read_exact(&mut [0; 16 << 10]).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = take => {}
+            () = followers(1) => {}
+        }
+        // It goes on.
+        slow.read_exact(&mut [0; 16 << 10]).await.unwrap();
+        drop(stalled);
     }
 }

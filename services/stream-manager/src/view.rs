@@ -16,6 +16,10 @@
 //! only when it differs from what was known; while nothing comes over the backbone of any node at all, being there has
 //! to do. A node that the registry does not name any more, and that is not heard either, is silent at once.
 //!
+//! **Late reports.** A node whose report is late is asked once. Where the backbone says that nobody is there to hear it, it is
+//! silent from then on, until it reports: so a process that has died is known by one missing heartbeat, and one that is cut off
+//! from the backbone, where nobody new should be sent either.
+//!
 //! **Silence.** It is measured up to the last word of anybody: who hears of nobody is cut off himself, and goes on with
 //! what he knew rather than to take all nodes for dead.
 
@@ -261,6 +265,21 @@ impl View {
         }
     }
 
+    /// The runs whose report is late and that were not asked yet: a server of the backbone knows at once whether a process is
+    /// gone.
+    pub fn late(&mut self, now: u64) -> Vec<Peer> {
+        let members = self.members.iter_mut().flatten();
+        members.filter_map(|member| member.is_to_be_asked(now).then(|| member.peer())).collect()
+    }
+
+    /// Nobody hears what this run is asked: it is not there, or not on the backbone. Silent at once, until it reports.
+    pub fn unreachable(&mut self, peer: &Peer) {
+        if let Some(member) = self.slot_of(peer).and_then(|slot| self.members[slot].as_mut()) {
+            member.unreachable();
+            self.totals.take();
+        }
+    }
+
     /// Milliseconds since anything was heard of any node; `None` before the first.
     pub fn age_ms(&self, now: u64) -> Option<u64> {
         self.heard_ms.map(|at| now.saturating_sub(at))
@@ -463,5 +482,10 @@ impl Timing {
     /// two.
     const fn quiet_ms(self) -> u64 {
         self.silent_after_ms / 4 * 3
+    }
+
+    /// Milliseconds without a report after which a node is asked why: a heartbeat and a tenth.
+    const fn late_ms(self) -> u64 {
+        self.silent_after_ms / 2 + self.silent_after_ms / 20
     }
 }

@@ -31,6 +31,7 @@ async fn dump(redis: &Redis) -> Vec<(String, i64, String)> {
             "hash" => &["HGETALL", key],
             "string" => &["GET", key],
             "zset" => &["ZRANGE", key, "0", "-1", "WITHSCORES"],
+            "stream" => &["XRANGE", key, "-", "+"],
             other => panic!("{key} is a {other}"),
         };
         let value = format!("{:?}", client.command(words).await.unwrap());
@@ -89,10 +90,26 @@ async fn keys_are_neither_in_redis_nor_on_nats_nor_in_logs_and_all_in_redis_expi
     }
     let has = |part: &str| dumped.iter().any(|(key, ..)| key.contains(part));
     assert!(
-        ["{cam}:lease", "{cam}:demand", "{cam}:bans", "node:n1", ":nodes"].into_iter().all(has),
+        [
+            "{cam}:lease",
+            "{cam}:demand",
+            "{cam}:bans",
+            "node:n1",
+            ":nodes",
+            "{events}:log",
+            "{events}:subjects"
+        ]
+        .into_iter()
+        .all(has),
         "{dumped:?}"
     );
-    for what in ["chunks.cam", "\"ask\":\"snapshot\"", "\"ask\":\"challenge\"", "\"do\":\"ban_key\""] {
+    for what in [
+        "chunks.cam",
+        "\"ask\":\"snapshot\"",
+        "\"ask\":\"challenge\"",
+        "\"do\":\"ban_key\"",
+        "\"report\":\"whole\"",
+    ] {
         until(&format!("{what} is heard"), async || heard.lock().unwrap().contains(what).then_some(())).await;
     }
     has_no_key("NATS", &heard.lock().unwrap());

@@ -5,5 +5,6 @@
 mod commands;
 mod events;
 mod openapi;
+mod proxy;
 mod secrets;
 mod truth;

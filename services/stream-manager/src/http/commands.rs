@@ -87,6 +87,8 @@ async fn command(replica: &Replica, command: &Command, nobody: Kind) -> Result<E
 }
 
 pub(crate) async fn ask(replica: &Replica, subject: &str, message: Vec<u8>) -> Result<Bytes, RequestError> {
+    // A stream-manager that has just begun, or a server that has: whoever asks does not care.
+    replica.connected(ANSWER_WITHIN).await;
     let asked = replica.links.backbone.request(subject, message.into(), ANSWER_WITHIN);
     // Also where the backbone takes its time to take it.
     tokio::time::timeout(ANSWER_WITHIN * 2, asked).await.unwrap_or(Err(RequestError::Timeout))

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::access::Reader;
 use super::problem::{Kind, Problem};
 use super::{NOSNIFF, query, soon};
-use crate::events::{Following, Told, read};
+use crate::events::{Following, Known, Read, Told, read};
 use crate::metrics::Counted;
 use crate::replica::Replica;
 
@@ -48,7 +48,7 @@ pub(super) async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (mut after, mut filter) = (None, Filter::default());
+    let (mut after, mut filter) = (None::<EventId>, Filter::default());
     for pair in query::pairs(uri.query()) {
         let (name, value) = pair?;
         match &*name {
@@ -71,7 +71,8 @@ pub(super) async fn events(
         let last = last.to_str().map_err(|_| Problem::bad("Last-Event-ID is not that of an event"))?;
         after = Some(query::parse("Last-Event-ID", last)?);
     }
-    let after = after.or_else(|| replica.recent.newest());
+    // What a client names is looked for in the journal first.
+    let after = after.map(|id| Known { id, era: 0 }).or_else(|| replica.recent.newest());
     let after = after.ok_or_else(|| {
         Problem::new(Kind::Unavailable).because("the journal has not answered yet").retry_after(soon())
     })?;
@@ -117,7 +118,7 @@ impl Filter {
 struct Follower {
     replica: Arc<Replica>,
     /// How far it is.
-    after: EventId,
+    after: Known,
     filter: Filter,
     news: watch::Receiver<EventId>,
     begun: bool,
@@ -143,6 +144,29 @@ impl Follower {
         }
     }
 
+    /// What the journal has told, as far as it is to be told on.
+    fn take(&mut self, read: Read, era: u64) -> Bytes {
+        let Known { id: before, .. } = self.after;
+        let mut piece = BytesMut::new();
+        match read {
+            Read::Lost(newest) => {
+                self.after.id = newest;
+                piece.put_slice(gap(before).as_bytes());
+            }
+            Read::On(reading) => {
+                if reading.gap {
+                    piece.put_slice(gap(before).as_bytes());
+                }
+                self.after.id = reading.events.last().map_or(before, |last| last.id);
+                for event in reading.events.into_iter().filter(|event| self.filter.lets(event)) {
+                    piece.put_slice(&Told::new(event).frame);
+                }
+            }
+        }
+        self.after.era = era;
+        piece.freeze()
+    }
+
     /// Safe to cancel.
     async fn piece(&mut self) -> Bytes {
         loop {
@@ -154,30 +178,21 @@ impl Follower {
                         let _ = self.news.changed().await;
                         continue;
                     };
-                    self.after = last.event.id;
+                    self.after.id = last.event.id;
                     let mut frames = told.iter().filter(|told| self.filter.lets(&told.event));
                     if let Some(first) = frames.next() {
                         return joined(first, frames.map(|told| &**told));
                     }
                 }
-                Following::InJournal => match read(&self.replica, self.after).await {
-                    Ok(reading) => {
-                        let mut piece = BytesMut::new();
-                        if reading.gap {
-                            let gap = format!("event: gap\ndata: {{\"after\":\"{}\"}}\n\n", self.after);
-                            piece.put_slice(gap.as_bytes());
-                        }
-                        match reading.events.last() {
-                            Some(last) => self.after = last.id,
-                            None if reading.gap => self.after = EventId::FIRST,
-                            // Nothing new, and what is here begins later: it has just begun.
-                            None => sleep(RETRY).await,
-                        }
-                        for event in reading.events.into_iter().filter(|event| self.filter.lets(event)) {
-                            piece.put_slice(&Told::new(event).frame);
-                        }
+                Following::InJournal(era) => match read(&self.replica, self.after.id).await {
+                    Ok(read) => {
+                        let piece = self.take(read, era);
                         if !piece.is_empty() {
-                            return piece.freeze();
+                            return piece;
+                        }
+                        // What is here begins later than the journal ends: it is about to notice.
+                        if matches!(self.replica.recent.after(self.after, 0), Following::InJournal(_)) {
+                            sleep(RETRY).await;
                         }
                     }
                     Err(_) => sleep(RETRY).await,
@@ -185,6 +200,10 @@ impl Follower {
             }
         }
     }
+}
+
+fn gap(after: EventId) -> String {
+    format!("event: gap\ndata: {{\"after\":\"{after}\"}}\n\n")
 }
 
 /// The frames of events; where it is one, as it is kept.

@@ -107,6 +107,7 @@ fn api() -> Value {
                 Any replica answers everything.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "tags": TAGS.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
         "paths": paths,
         "components": {
             "schemas": generated["components"]["schemas"],
@@ -152,6 +153,7 @@ fn describe(operation: &Operation) -> Value {
         responses.into_iter().map(|(status, response)| (status.to_string(), response)).collect();
     json!({
         "operationId": operation.id,
+        "tags": [tag(operation.path)],
         "summary": operation.summary,
         "description": operation.description,
         "parameters": operation.parameters,
@@ -160,10 +162,19 @@ fn describe(operation: &Operation) -> Value {
     })
 }
 
+/// What operations are about, in the order in which they are shown.
+const TAGS: [&str; 7] = ["pick", "channels", "nodes", "sessions", "events", "capacity", "openapi.json"];
+
+/// What a path is about: the first part of it that says so.
+fn tag(path: &str) -> &'static str {
+    let about = |tag: &&&str| path.split('/').any(|segment| segment == **tag);
+    TAGS.iter().find(about).copied().unwrap_or(TAGS[0])
+}
+
 fn success(answer: &Answer) -> Value {
     match answer {
         Answer::Of(schema, example) => json!({
-            "description": "Done.",
+            "description": "What was asked for, or what was done.",
             "content": {"application/json": {"schema": reference(schema), "example": example}},
         }),
         Answer::Picture => json!({
@@ -646,6 +657,14 @@ mod tests {
                 "CapacityReport" => is::<manager::CapacityReport>(&example),
                 other => panic!("{other} has no test"),
             }
+        }
+    }
+
+    #[test]
+    fn every_path_is_about_something() {
+        for operation in operations() {
+            let tag = tag(operation.path);
+            assert!(operation.path.contains(tag), "{}", operation.path);
         }
     }
 

@@ -70,6 +70,8 @@ kinds! {
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     /// Nobody publishes on the channel.
     NotLive "not-live" CONFLICT "Nobody publishes on the channel",
+    /// A stream's address, asked for by something that is no websocket.
+    UpgradeNeeded "upgrade-needed" UPGRADE_REQUIRED "This is the address of a websocket",
     /// A body that is longer than any that is read.
     BodyTooLarge "body-too-large" PAYLOAD_TOO_LARGE "The body is too large",
     /// An address that is longer than any that makes sense.

@@ -34,6 +34,10 @@ pub struct Member {
     registered: Option<NodeRecord>,
     /// The registry does not name it any more.
     is_absent: bool,
+    /// Nobody hears what it is asked any more.
+    is_unreachable: bool,
+    /// Up to which sign of life it was asked why no further one came.
+    asked_ms: Option<u64>,
     /// The last heartbeat of which anything has come.
     round: Option<u64>,
     /// Those of its parts that have come, until all have.
@@ -73,6 +77,8 @@ impl Member {
             joined_ms: is_new.then_some(now),
             registered: None,
             is_absent: false,
+            is_unreachable: false,
+            asked_ms: None,
             round: None,
             parts: None,
             timing,
@@ -87,6 +93,11 @@ impl Member {
 
     /// Whether nothing was heard of it for too long.
     pub fn is_silent(&self, now: u64) -> bool {
+        self.is_unreachable || self.is_lost(now)
+    }
+
+    /// The same, but that a node which only cannot be asked may come back: that of its connection to the backbone is.
+    fn is_lost(&self, now: u64) -> bool {
         self.is_absent || self.age_ms(now.min(self.last_word.at())) > self.timing.silent_after_ms
     }
 
@@ -108,7 +119,7 @@ impl Member {
     /// How it is, as the journal wants to know.
     pub fn phase(&self, now: u64) -> NodePhase {
         match self.record.state {
-            _ if self.is_silent(now) => NodePhase::Lost,
+            _ if self.is_lost(now) => NodePhase::Lost,
             NodeState::InService => NodePhase::InService,
             NodeState::Draining => NodePhase::Draining,
         }
@@ -175,6 +186,24 @@ impl Member {
         self.sign_ms = now;
         self.reported_ms = Some(now);
         self.is_absent = false;
+        self.is_unreachable = false;
+    }
+
+    /// Whether its report is late, and it was not asked why; from now on it was.
+    pub(super) fn is_to_be_asked(&mut self, now: u64) -> bool {
+        let Some(reported_ms) = self.reported_ms else { return false };
+        let is_late = now.saturating_sub(reported_ms) > self.timing.late_ms();
+        let is_new = self.asked_ms != Some(reported_ms);
+        if is_late && is_new && !self.is_silent(now) {
+            self.asked_ms = Some(reported_ms);
+            return true;
+        }
+        false
+    }
+
+    /// Nobody has heard the question, unless it has reported since.
+    pub(super) fn unreachable(&mut self) {
+        self.is_unreachable = self.asked_ms.is_some() && self.asked_ms == self.reported_ms;
     }
 
     pub(super) const fn absent(&mut self) {

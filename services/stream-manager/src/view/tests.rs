@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use relay_proto::api::manager::{ClusterChannel, Part};
 use relay_proto::api::{Channel, ChannelState, Track};
 use relay_proto::backbone::Peer;
+use relay_proto::event::NodePhase;
 use relay_proto::registry::{Capacity, Load, NodeRecord, NodeState, Role};
 use relay_proto::report::Report;
 use relay_proto::{ChannelName, Epoch, Incarnation, NodeId};
@@ -517,6 +518,35 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, prop_oneof![0..5_u32, Just(u32::MAX)]).prop_map(|(name, count)| Step::Reserve(name, count)),
         1 => Just(Step::Tick),
     ]
+}
+
+#[test]
+fn a_node_whose_report_is_late_is_asked_once_and_silent_if_nobody_hears_it() {
+    let late = TIMING.silent_after_ms / 2 + TIMING.silent_after_ms / 20;
+    let peer = |name: &str| Peer { node: id(name), incarnation: incarnation(name, 1) };
+    let mut view = view();
+    let report =
+        |view: &mut View, name: &str, round, now| view.heard(whole(record(name, 1), round, Vec::new()), now);
+    report(&mut view, "n1", 1, 0);
+    report(&mut view, "n2", 1, 0);
+    assert_eq!(view.late(late), []);
+    report(&mut view, "n2", 2, late);
+    assert_eq!(view.late(late + 1), [peer("n1")]);
+    assert_eq!(view.late(late + 2), [], "once");
+    view.unreachable(&peer("n1"));
+    let is_silent = |view: &View| view.node(&id("n1")).unwrap().is_silent(late + 2);
+    assert!(is_silent(&view));
+    assert_eq!(view.node(&id("n1")).unwrap().phase(late + 2), NodePhase::InService, "it may be cut off only");
+    // A record that outlives it changes nothing, a report does; and so does one that comes before the answer.
+    view.registered(vec![record("n1", 1), record("n2", 1)], late + 2);
+    assert!(is_silent(&view));
+    report(&mut view, "n1", 2, late + 2);
+    assert!(!is_silent(&view));
+    view.unreachable(&peer("n1"));
+    assert!(!is_silent(&view));
+    // Another run is not the one that was asked.
+    view.unreachable(&Peer { node: id("n2"), incarnation: incarnation("n2", 9) });
+    assert!(!view.node(&id("n2")).unwrap().is_silent(late + 2));
 }
 
 proptest! {

@@ -25,6 +25,9 @@ use super::link::Link;
 use super::metrics::EndpointMetrics;
 use super::queue::{Attempt, BEFORE_ALL, Next, Outcome, Progress, Queue, Save, Thoroughness};
 
+/// How often the journal is told how far an endpoint is though nothing happens: it forgets what nobody has touched for days.
+const REFRESH: Duration = Duration::from_secs(60 * 60);
+
 /// Brings one endpoint its events.
 #[derive(Debug)]
 pub(super) struct Deliverer {
@@ -130,6 +133,7 @@ impl Deliverer {
         let (mut behind, mut may_save, mut gap) = (true, true, None);
         let mut thoroughness = Thoroughness::Needed;
         let mut hinted = true;
+        let mut refreshed = began;
         loop {
             while let Some(attempt) = queue.next(now()) {
                 attempts.push(async move {
@@ -195,7 +199,13 @@ impl Deliverer {
                     hinted = changed.is_ok();
                     behind = true;
                 }
-                _ = poll.tick() => (behind, may_save, thoroughness) = (true, true, Thoroughness::All),
+                _ = poll.tick() => {
+                    (behind, may_save, thoroughness) = (true, true, Thoroughness::All);
+                    if refreshed.elapsed() >= REFRESH {
+                        refreshed = Instant::now();
+                        progress.forgotten();
+                    }
+                }
                 () = moment(began, queue.next_at()) => {}
             }
         }

@@ -33,7 +33,7 @@ async fn every_path_says_by_itself_which_methods_it_has() {
 }
 
 #[tokio::test]
-async fn every_reading_operation_answers_its_examples() {
+async fn every_reading_operation_answers_as_it_is_described() {
     let cluster = Cluster::new();
     let running = cluster.manager().await;
     let _node = cluster.node("n1", &running).await;

@@ -83,26 +83,17 @@ async fn reports_are_heard_again_when_the_backbone_is_back() {
 async fn a_stream_manager_that_has_heard_of_nothing_is_not_ready() {
     let cluster = Cluster::new();
     cluster.registry.set_outage(true);
-    let links = relay_cluster::Links {
-        registry: std::sync::Arc::clone(&cluster.registry) as _,
-        backbone: std::sync::Arc::new(cluster.backbone.join()),
-        journal: std::sync::Arc::clone(&cluster.journal) as _,
-        shared: true,
-        ..relay_cluster::Links::alone()
-    };
-    let readiness = relay_lifecycle::readiness::Readiness::new();
-    let metrics = prometheus::Registry::new();
-    let manager = relay_stream_manager::Manager::bind(config(), links, &metrics, &readiness).await.unwrap();
-    let (_trigger, drain) = relay_lifecycle::drain::channel();
-    let mut task = tokio::task::JoinSet::new();
-    task.spawn(manager.run(drain));
-    tokio::time::sleep(INTERVAL * 2).await;
-    assert_eq!(readiness.check(), Err(vec!["registry"]));
+    let running = cluster.unready_manager_with(config()).await;
+    until("the registry has been asked twice", async || {
+        (running.metric("relaycast_manager_registry_errors_total", &[]) >= 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(running.readiness.check(), Err(vec!["registry"]));
     // Nodes that report are enough.
     let node = Node::start(&cluster, "n1").await;
     until("it is ready", async || {
         node.report().await;
-        readiness.check().ok()
+        running.readiness.check().ok()
     })
     .await;
 }

@@ -76,6 +76,13 @@ impl Cluster {
     }
 
     pub(crate) async fn manager_with(&self, config: Config) -> Running {
+        let running = self.unready_manager_with(config).await;
+        // From here on it hears what is said.
+        until("the manager is ready", async || running.readiness.check().ok()).await;
+        running
+    }
+
+    pub(crate) async fn unready_manager_with(&self, config: Config) -> Running {
         let backbone = Arc::new(self.backbone.join());
         let links = Links {
             registry: Arc::clone(&self.registry) as _,
@@ -90,11 +97,7 @@ impl Cluster {
         let (trigger, drain) = drain::channel();
         let mut task = JoinSet::new();
         task.spawn(manager.run(drain));
-        let running =
-            Running { address, client: Client::new(address), metrics, readiness, backbone, trigger, task };
-        // From here on it hears what is said.
-        until("the manager is ready", async || running.readiness.check().ok()).await;
-        running
+        Running { address, client: Client::new(address), metrics, readiness, backbone, trigger, task }
     }
 
     /// A node that runs, and that the manager knows.

@@ -11,13 +11,15 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_cluster::Journal;
-use relay_cluster::journal::MemoryJournal;
+use relay_cluster::journal::{MemoryJournal, RedisJournal};
+use relay_cluster::registry::redis::{Config, DEFAULT_TIMEOUT};
 use relay_proto::backbone::Peer;
 use relay_proto::event::{EndReason, Event, EventId, EventKind, Fact, NodePhase};
 use relay_proto::{Epoch, Incarnation};
 use relay_stream_manager::webhooks::{Census, Limits, Sources, Webhooks, parse};
 use relay_tests::certificates::Certificates;
 use relay_tests::process::run;
+use relay_tests::redis::Redis;
 use relay_tests::seed::Seed;
 use relay_tests::until;
 use tokio::process::Command;
@@ -27,21 +29,26 @@ use tokio::time::{Instant, sleep};
 
 use sink::{Fate, KEY, Received, Sink};
 
-/// Everything happens soon.
+/// Everything happens soon; but a machine that is busy with other things loses no duty.
 fn limits() -> Limits {
     Limits {
         answer_timeout: Duration::from_secs(5),
         first_retry: Duration::from_millis(4),
         longest_retry: Duration::from_millis(16),
-        duty_ttl: Duration::from_millis(600),
+        duty_ttl: Duration::from_secs(60),
         poll_interval: Duration::from_millis(50),
         ..Limits::default()
     }
 }
 
+/// Where a test waits for the end of a duty.
+fn short_duty() -> Limits {
+    Limits { duty_ttl: Duration::from_millis(1500), ..limits() }
+}
+
 /// What a cluster of these tests has.
-struct Cluster {
-    journal: Arc<MemoryJournal>,
+struct Cluster<J = MemoryJournal> {
+    journal: Arc<J>,
     hints: watch::Sender<EventId>,
     census: watch::Sender<Census>,
     limits: Limits,
@@ -57,8 +64,14 @@ struct Replica {
 
 impl Cluster {
     fn new(limits: Limits) -> Self {
+        Self::of(MemoryJournal::new(), limits)
+    }
+}
+
+impl<J: Journal + 'static> Cluster<J> {
+    fn of(journal: J, limits: Limits) -> Self {
         let (hints, census) = (watch::Sender::default(), watch::Sender::default());
-        Self { journal: Arc::new(MemoryJournal::new()), hints, census, limits, epoch: 0 }
+        Self { journal: Arc::new(journal), hints, census, limits, epoch: 0 }
     }
 
     fn replica(&self, number: u64, file: &str) -> Replica {
@@ -132,6 +145,12 @@ impl Replica {
         let metric =
             family.get_metric().iter().find(has).unwrap_or_else(|| panic!("{name} has no {labels:?}"));
         metric.get_counter().get_value() + metric.get_gauge().get_value()
+    }
+
+    /// Leaves in order.
+    async fn leave(mut self) {
+        self.tasks.shutdown().await;
+        self.webhooks.release().await;
     }
 
     fn is_on_duty(&self) -> bool {
@@ -256,10 +275,25 @@ async fn a_sink_that_fails_at_random_gets_everything_in_order() {
 
 #[tokio::test]
 async fn when_a_deliverer_is_killed_another_goes_on_and_the_order_is_kept() {
+    one_of_two_is_killed(Cluster::new(short_duty())).await;
+}
+
+#[tokio::test]
+async fn the_same_with_the_journal_in_redis() {
+    let redis = Redis::start().await;
+    let config = Config {
+        url: redis.url(),
+        ca_file: None,
+        cluster: "relaycast".parse().unwrap(),
+        timeout: DEFAULT_TIMEOUT,
+    };
+    one_of_two_is_killed(Cluster::of(RedisJournal::new(config).unwrap(), short_duty())).await;
+}
+
+async fn one_of_two_is_killed<J: Journal + 'static>(mut cluster: Cluster<J>) {
     let mut seed = Seed::from_environment();
     let mut dice = fastrand::Rng::with_seed(seed.u64(..));
     let sink = Sink::new(move |_| if dice.u8(0..10) < 3 { Fate::Lost(500) } else { Fate::Taken }).await;
-    let mut cluster = Cluster::new(limits());
     let file = webhook("ops", &sink, "");
     let mut first = cluster.deliverer(&file).await;
     let second = cluster.replica(2, &file);
@@ -273,20 +307,19 @@ async fn when_a_deliverer_is_killed_another_goes_on_and_the_order_is_kept() {
     }
     let expected = cluster.events().await;
     let received = sink.until("everything", |noted| ids(noted).len() == expected.len()).await;
-    until("the second is done", async || {
-        (second.metric("relaycast_webhooks_held", &["ops"]) == 0.0).then_some(())
-    })
-    .await;
+    let held = || second.metric("relaycast_webhooks_held", &["ops"]);
+    until("the second is done", async || (held() == 0.0).then_some(())).await;
     assert!(second.is_on_duty() && !first.is_on_duty());
     let again = assert_complete(&expected, &received);
-    // What was on its way, or taken and not noted yet, when the first was killed.
-    assert!(again <= 2 * limits().in_flight_max, "{again} came again");
+    // What was on its way when the first was killed, and what was taken meanwhile and not noted yet: no more, for the
+    // journal is told as soon as it has answered.
+    assert!(again <= 2 * cluster.limits.in_flight_max, "{again} came again");
 }
 
 #[tokio::test]
 async fn without_its_journal_a_deliverer_stops_and_goes_on_when_it_is_back() {
     let sink = Sink::new(|_| Fate::Taken).await;
-    let mut cluster = Cluster::new(limits());
+    let mut cluster = Cluster::new(short_duty());
     let replica = cluster.deliverer(&webhook("ops", &sink, "")).await;
     cluster.publication("cam").await;
     sink.until("it delivers", |noted| noted.len() == 2).await;
@@ -305,7 +338,7 @@ async fn an_endpoint_gets_what_happened_while_nobody_delivered_but_not_what_was_
     let mut cluster = Cluster::new(limits());
     cluster.publication("history").await;
     let file = webhook("ops", &sink, "");
-    drop(cluster.deliverer(&file).await);
+    cluster.deliverer(&file).await.leave().await;
     cluster.publication("cam").await;
     let _second = cluster.replica(2, &file);
     let received = sink.until("two events", |noted| noted.len() == 2).await;
@@ -317,7 +350,7 @@ async fn an_endpoint_that_was_there_before_the_first_event_gets_it_from_a_succes
     let sink = Sink::new(|_| Fate::Taken).await;
     let mut cluster = Cluster::new(limits());
     let file = webhook("ops", &sink, "");
-    drop(cluster.deliverer(&file).await);
+    cluster.deliverer(&file).await.leave().await;
     cluster.publication("cam").await;
     let _second = cluster.replica(2, &file);
     sink.until("two events", |noted| noted.len() == 2).await;
@@ -398,7 +431,7 @@ async fn what_is_not_answered_in_time_is_sent_again_and_holds_up_nothing_else() 
 async fn an_endpoint_that_is_gone_gets_nothing_more_and_others_do() {
     let gone = Sink::new(|_| Fate::Answered(410, Vec::new())).await;
     let well = Sink::new(|_| Fate::Taken).await;
-    let mut cluster = Cluster::new(limits());
+    let mut cluster = Cluster::new(short_duty());
     let file = webhook("gone", &gone, "") + &webhook("well", &well, "");
     let replica = cluster.deliverer(&file).await;
     cluster.publication("cam").await;
@@ -593,6 +626,17 @@ async fn the_duty_goes_on_through_a_short_outage_and_ends_with_its_time() {
     cluster.journal.set_outage(true);
     sleep(ttl + Duration::from_millis(10)).await;
     assert!(!replica.is_on_duty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_an_endpoint_is_is_said_again_though_nothing_happens() {
+    let cluster = Cluster::new(Limits::default());
+    let secret = STANDARD.encode(KEY);
+    let file = format!("[[webhook]]\nname = 'ops'\nurl = 'http://localhost:9/'\nsecret = 'whsec_{secret}'");
+    let _replica = cluster.deliverer(&file).await;
+    cluster.journal.forget_everything();
+    sleep(Duration::from_secs(3610)).await;
+    assert_ne!(cluster.journal.delivered("ops").await.unwrap(), Default::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 // The page: shows the operations of openapi.json, and tries those that only read.
 
-import { boundsText, members, refName, requestPath, typeText } from './schema.js';
+import { boundsText, members, operations, refName, requestPath, typeText } from './schema.js';
 
 const byId = (id) => document.getElementById(id);
 
@@ -140,12 +140,10 @@ try {
   const response = await fetch(new URL('openapi.json', document.baseURI));
   const api = await response.json();
   byId('about').append(...prose(api.info.description));
-  for (const [path, methods] of Object.entries(api.paths)) {
-    for (const [method, operation] of Object.entries(methods)) {
-      byId('operations').append(operationSection(method, path, operation));
-      const link = element('a', { href: `#${operation.operationId}` }, element('code', {}, `${method.toUpperCase()} ${path}`));
-      byId('index').append(element('li', {}, link));
-    }
+  for (const { method, path, operation } of operations(api)) {
+    byId('operations').append(operationSection(method, path, operation));
+    const link = element('a', { href: `#${operation.operationId}` }, element('code', {}, `${method.toUpperCase()} ${path}`));
+    byId('index').append(element('li', {}, link));
   }
   for (const [name, schema] of Object.entries(api.components.schemas)) byId('types').append(typeSection(name, schema));
   // What was asked for was not there when the page came.

@@ -41,6 +41,14 @@ export function members(schema) {
   }));
 }
 
+/** Every operation, by what it is about. */
+export function operations(api) {
+  const order = (api.tags ?? []).map((tag) => tag.name);
+  return Object.entries(api.paths)
+    .flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ method, path, operation })))
+    .sort((a, b) => order.indexOf(a.operation.tags?.[0]) - order.indexOf(b.operation.tags?.[0]));
+}
+
 /** Path and query of a request, from what was typed: what is empty is left out. */
 export function requestPath(path, parameters, typed) {
   const query = new URLSearchParams();
