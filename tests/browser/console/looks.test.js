@@ -209,6 +209,23 @@ test('what events tell is text, whatever it looks like', async () => {
   await close(page);
 });
 
+test('events that were missed are told, but not those from before the page', async () => {
+  const page = await large('#events');
+  await page.unroute('**/v1/events');
+  const gap = 'event: gap\ndata: {"after":"4-0"}\n\n';
+  let connections = 0;
+  await page.route('**/v1/events', (route) => {
+    connections += 1;
+    return route.fulfill({ contentType: 'text/event-stream', body: `${gap}id: 9-${connections}\ndata: {"id":"9-${connections}","type":"node.lost","node":"n${connections}","at":"2026-01-01T00:00:00Z"}\n\n` });
+  });
+  await page.reload();
+  await event(page, 'n1 has vanished').waitFor();
+  assert.equal(await event(page, 'Events were missed').count(), 0);
+  await event(page, 'n2 has vanished').waitFor();
+  assert.equal(await event(page, 'Events were missed').first().isVisible(), true);
+  await close(page);
+});
+
 test('of many nodes that carry a channel those that matter are drawn', async () => {
   const page = await large('#channel=cam-00001');
   await page.locator('#flow-others li').first().waitFor();
