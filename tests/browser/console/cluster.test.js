@@ -22,7 +22,7 @@ let n2;
 before(async () => {
   [browser, cluster] = await Promise.all([launch(), Cluster.start()]);
   [n1, n2, manager] = await Promise.all([
-    cluster.node('n1', ['--region=eu', '--zone=a', '--drain-deadline=2s']),
+    cluster.node('n1', ['--region=eu', '--zone=a', '--drain-deadline=2s', '--grace=2s']),
     cluster.node('n2', [`--region=${MARKUP}`]),
     cluster.manager([`--operator-tokens=${OPERATOR_TOKEN}`]),
   ]);

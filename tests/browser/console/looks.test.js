@@ -141,6 +141,23 @@ for (const [view, ready] of VIEWS) {
   });
 }
 
+for (const width of [1101, 1280, 1440, 1720]) {
+  test(`at ${width} pixels every column has room for what is in it`, async () => {
+    for (const [view, ready] of VIEWS.filter(([view]) => view !== '#events')) {
+      const page = await large(view, { viewport: { width, height: 900 } });
+      await page.locator(ready).first().waitFor();
+      const cut = await page.evaluate(() => [...document.querySelectorAll('.rows :is(th, td)')].filter((cell) => {
+        if (!cell.checkVisibility()) return false;
+        // A name of 128 characters is cut anywhere, and a list of codecs may be.
+        if (cell.matches('tbody :is(.c-name, .c-media)')) return cell.clientWidth < 100;
+        return cell.scrollWidth > cell.clientWidth;
+      }).map((cell) => `${cell.className} ${cell.clientWidth}/${cell.scrollWidth}: ${cell.textContent.trim()}`));
+      assert.deepEqual([...new Set(cut)], [], view);
+      await close(page);
+    }
+  });
+}
+
 test('of a thousand nodes and ten thousand channels a hundred are shown at a time', async () => {
   const page = await large('#nodes');
   await page.locator('#nodes-rows tr').first().waitFor();
@@ -189,6 +206,23 @@ test('what events tell is text, whatever it looks like', async () => {
   assert.equal(await page.evaluate(() => window.wasRun), undefined);
   await page.getByLabel('Which events').selectOption('channels');
   assert.equal(await page.locator('#events li').count(), 1);
+  await close(page);
+});
+
+test('events that were missed are told, but not those from before the page', async () => {
+  const page = await large('#events');
+  await page.unroute('**/v1/events');
+  const gap = 'event: gap\ndata: {"after":"4-0"}\n\n';
+  let connections = 0;
+  await page.route('**/v1/events', (route) => {
+    connections += 1;
+    return route.fulfill({ contentType: 'text/event-stream', body: `${gap}id: 9-${connections}\ndata: {"id":"9-${connections}","type":"node.lost","node":"n${connections}","at":"2026-01-01T00:00:00Z"}\n\n` });
+  });
+  await page.reload();
+  await event(page, 'n1 has vanished').waitFor();
+  assert.equal(await event(page, 'Events were missed').count(), 0);
+  await event(page, 'n2 has vanished').waitFor();
+  assert.equal(await event(page, 'Events were missed').first().isVisible(), true);
   await close(page);
 });
 

@@ -9,9 +9,12 @@ export const part = (row, name) => row.locator(`[data-part="${name}"]`);
 
 export const event = (page, text) => page.locator('#events li', { hasText: text });
 
+/** With room for events beside everything. */
+const WIDE = { viewport: { width: 1500, height: 900 } };
+
 /** Opens the console, with a token if there is one. */
 export async function consoleOf(browser, manager, { token = null, view = '' } = {}) {
-  const page = await open(browser, 'about:blank');
+  const page = await open(browser, 'about:blank', WIDE);
   if (token) await page.context().addInitScript((token) => sessionStorage.setItem('relaycast.token', token), token);
   await page.goto(manager.page + view);
   return page;

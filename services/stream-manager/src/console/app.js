@@ -97,7 +97,7 @@ const live = new Live(api, {
   },
   onState: (state) => {
     byId('reach-events').dataset.reach = state;
-    setText(byId('reach-events').lastElementChild, { up: 'live', down: 'away', refused: 'need a token' }[state]);
+    setText(byId('reach-events').lastElementChild, { up: 'live', down: 'away', refused: 'closed' }[state]);
   },
 });
 
@@ -116,8 +116,8 @@ function showReach() {
   byId('status').dataset.tone = tone;
   setText(byId('status-words'), words);
   for (const part of ['registry', 'backbone']) {
-    const state = view?.[part];
-    byId(`reach-${part}`).dataset.reach = reach.isReached ? state ?? '' : '';
+    const state = (reach.isReached && view?.[part]) || null;
+    byId(`reach-${part}`).dataset.reach = state ?? '';
     setText(byId(`reach-${part}`).lastElementChild, state ?? '–');
   }
   const age = view?.age_ms;

@@ -15,6 +15,7 @@ export class Live {
   #onState;
   #backoff = new Backoff();
   #last = `${Date.now() - PAST_MS}-0`;
+  #hasBegun = false;
   #timer = null;
   #controller = null;
 
@@ -72,7 +73,7 @@ export class Live {
         if (done) return;
         alive();
         this.#backoff.reset();
-        for (const { data } of parser.push(value)) this.#tell(data);
+        for (const event of parser.push(value)) this.#tell(event);
         this.#last = parser.lastEventId;
       }
     } finally {
@@ -80,7 +81,13 @@ export class Live {
     }
   }
 
-  #tell(data) {
+  #tell({ type, data, id }) {
+    if (type === 'gap') {
+      // Nobody has missed what was before the page.
+      if (this.#hasBegun) this.#onEvent({ type, id: `gap after ${id}`, at: new Date().toISOString() });
+      return;
+    }
+    this.#hasBegun = true;
     let event;
     try {
       event = JSON.parse(data);

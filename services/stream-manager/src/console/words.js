@@ -87,6 +87,7 @@ const EVENTS = new Map([
     event.role === 'publish' ? 'A publisher' : 'A receiver',
     ...(event.channel ? [' of ', channel(event)] : []), ' was refused', ...on(event), because(event),
   ]]],
+  ['gap', ['other', 'warn', () => ['Events were missed: the journal has forgotten what came before these']]],
 ]);
 
 /**
