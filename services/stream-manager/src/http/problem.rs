@@ -190,6 +190,7 @@ mod tests {
                 ("no-such-session", 404),
                 ("method-not-allowed", 405),
                 ("not-live", 409),
+                ("upgrade-needed", 426),
                 ("body-too-large", 413),
                 ("uri-too-long", 414),
                 ("no-snapshot", 501),
