@@ -13,6 +13,9 @@ import { end, endAll, start } from '../support/process.js';
 /** Where a node says it is, what nobody can be called. */
 const MARKUP = '<img src=x onerror=window.wasRun=1>';
 
+/** What expires does so within a test. */
+const SHORT = ['--drain-deadline=2s', '--grace=2s', '--upstream-linger=1s'];
+
 let browser;
 let cluster;
 let manager;
@@ -22,8 +25,8 @@ let n2;
 before(async () => {
   [browser, cluster] = await Promise.all([launch(), Cluster.start()]);
   [n1, n2, manager] = await Promise.all([
-    cluster.node('n1', ['--region=eu', '--zone=a', '--drain-deadline=2s', '--grace=2s']),
-    cluster.node('n2', [`--region=${MARKUP}`]),
+    cluster.node('n1', ['--region=eu', '--zone=a', ...SHORT]),
+    cluster.node('n2', [`--region=${MARKUP}`, ...SHORT]),
     cluster.manager([`--operator-tokens=${OPERATOR_TOKEN}`]),
   ]);
   await manager.untilNodes(2);

@@ -35,7 +35,7 @@ export class Access {
     });
     // What was typed is gone with the dialog.
     byId('token').addEventListener('close', () => {
-      byId('token-text').value = '';
+      if (!byId('token').open) byId('token-text').value = '';
     });
   }
 

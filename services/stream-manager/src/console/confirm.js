@@ -56,6 +56,8 @@ export class Confirm {
   }
 
   #closed() {
+    // It is told of late: the next question may be open already.
+    if (byId('confirm').open) return;
     const opener = this.#opener;
     const fallback = this.#deed?.fallback;
     this.#deed = null;
