@@ -211,17 +211,25 @@ test('what events tell is text, whatever it looks like', async () => {
 
 test('events that were missed are told, but not those from before the page', async () => {
   const page = await large('#events');
+  const url = page.url();
+  // Whose connections would be counted.
+  await page.goto('about:blank');
   await page.unroute('**/v1/events');
   const gap = 'event: gap\ndata: {"after":"4-0"}\n\n';
   let connections = 0;
-  await page.route('**/v1/events', (route) => {
-    connections += 1;
-    return route.fulfill({ contentType: 'text/event-stream', body: `${gap}id: 9-${connections}\ndata: {"id":"9-${connections}","type":"node.lost","node":"n${connections}","at":"2026-01-01T00:00:00Z"}\n\n` });
+  let goOn;
+  const looked = new Promise((resolve) => (goOn = resolve));
+  await page.route('**/v1/events', async (route) => {
+    const number = (connections += 1);
+    // The second comes as soon as it likes.
+    if (number > 1) await looked;
+    return route.fulfill({ contentType: 'text/event-stream', body: `${gap}id: 9-${number}\ndata: {"id":"9-${number}","type":"node.lost","node":"n${number}","at":"2026-01-01T00:00:00Z"}\n\n` });
   });
-  await page.reload();
+  await page.goto(url);
   await event(page, 'n1 has vanished').waitFor();
   assert.equal(await event(page, 'Events were missed').count(), 0);
-  await event(page, 'n2 has vanished').waitFor();
+  goOn();
+  await event(page, /n\d has vanished/).nth(1).waitFor();
   assert.equal(await event(page, 'Events were missed').first().isVisible(), true);
   await close(page);
 });
