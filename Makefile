@@ -18,7 +18,7 @@ SOAK_SECONDS ?= 600
 help: ## Lists the recipes
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-run: ## Starts a node on 127.0.0.1:8080 with a demo channel and a page to watch it
+run: ## Starts a node on 127.0.0.1:8080 with a demo channel and a page to watch it, and the console on :8081
 	deploy/setup.sh run
 	cargo run --release -p relaycast -- standalone --demo
 
