@@ -112,6 +112,34 @@ fn where_no_node_is_known_none_is_answered() {
 }
 
 #[test]
+fn a_node_may_say_any_number_of_itself() {
+    for most in [u64::MAX, u64::MAX - 1] {
+        let mut view = view([
+            loaded("a", 1),
+            with("b", |record| {
+                record.load = Load {
+                    sessions: most,
+                    publications: most,
+                    receivers: most,
+                    upstreams: most,
+                    egress: most,
+                    accepted: most,
+                    cpu_permille: u32::MAX,
+                    memory_permille: u32::MAX,
+                };
+                record.capacity = Capacity { sessions: most, processors: u32::MAX, egress: Some(most) };
+                record.started_ms = most;
+            }),
+        ]);
+        view.reserve(&id("a"), u32::MAX / 2, 0);
+        view.reserve(&id("b"), u32::MAX, 0);
+        assert_eq!(refused(&view, &ASK), [(RefusedBecause::Full, 2)]);
+        assert_eq!(explain(&view, &ASK, 0).candidates.len(), 2);
+        assert!(crate::capacity::capacity(&view, 0, 0.7).desired_nodes >= 1);
+    }
+}
+
+#[test]
 fn each_reason_keeps_a_node_from_being_chosen() {
     use RefusedBecause::{Draining, Excluded, Full, Region, Role as OtherRole};
     let refuses = |record: NodeRecord, ask: &Ask<'_>| refused(&view([record]), ask);
