@@ -172,7 +172,9 @@ fn a_node_just_below_every_limit_is_chosen() {
 #[test]
 fn a_node_that_is_silent_is_not_chosen() {
     let mut view = view([record("a"), record("b")]);
-    hears(&mut view, record("b"), Vec::new(), 4_001);
+    for now in [2_000, 4_001] {
+        hears(&mut view, record("b"), Vec::new(), now);
+    }
     let mut dice = dice(1);
     for _ in 0..100 {
         let placed = place(&view, &ASK, 4_001, &mut dice).unwrap();
@@ -444,8 +446,10 @@ proptest! {
             view.reserve(&record.node, reserved.saturating_mul(number as u32) / 8, 0);
         }
         let now = 5_000;
-        view.heard(Report::Gone { peer: relay_proto::backbone::Peer {
-            node: id("nobody"), incarnation: Incarnation::new(99) } }, now);
+        for word in [2_000, 4_000, now] {
+            view.heard(Report::Gone { peer: relay_proto::backbone::Peer {
+                node: id("nobody"), incarnation: Incarnation::new(99) } }, word);
+        }
         for (number, (record, _, carries)) in nodes.iter().enumerate().filter(|(number, _)| !is_silent(*number)) {
             let record = NodeRecord { node: id(&format!("n{number}")), ..record.clone() };
             let channels = if *carries { vec![channel("x", 1_000)] } else { Vec::new() };
