@@ -1,5 +1,5 @@
 -- The rules of the journal: what of a fact is news.
--- KEYS: log, subjects, asserted, runs, idle, delivered.
+-- KEYS: log, subjects, asserted, runs, idle.
 -- ARGV: ms that a fact counts, most events, ms to remember, most subjects that are idle, most runs of a node, ms that keys live.
 local log, subjects, asserted, runs, idle = unpack(KEYS)
 local time = redis.call('TIME')

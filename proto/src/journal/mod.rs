@@ -16,7 +16,8 @@ pub const RUNS_MAX: usize = 8;
 /// Events that are told at a time: some 100 KiB, and a few milliseconds of Redis, in which no lease is renewed.
 pub const READ_MAX: usize = 512;
 
-/// Marks of how far webhooks are, of all endpoints together. What is not noted is delivered twice after a change of duty.
+/// Marks of how far one webhook endpoint is: more than a deliverer looks ahead, and what a script looks at in a few milliseconds.
+/// What is not noted is delivered twice after a change of duty.
 pub const NOTED_MAX: usize = 10_000;
 
 /// The longest word that tells why somebody was refused.
@@ -77,7 +78,7 @@ impl Keys {
 
     /// What the rules of the journal work on, in the order in which their scripts want it.
     pub fn all(&self) -> Vec<String> {
-        vec![self.log(), self.subjects(), self.asserted(), self.runs(), self.idle(), self.delivered()]
+        vec![self.log(), self.subjects(), self.asserted(), self.runs(), self.idle()]
     }
 
     /// Hash: what is known of each channel and node.
@@ -100,9 +101,9 @@ impl Keys {
         self.of("idle")
     }
 
-    /// Hash: how far endpoints are.
-    pub fn delivered(&self) -> String {
-        self.of("delivered")
+    /// Hash: how far an endpoint is. One of each, so that one that is far behind costs the others nothing.
+    pub fn delivered(&self, endpoint: &str) -> String {
+        self.of(&format!("delivered:{endpoint}"))
     }
 
     /// String: who has a duty.
@@ -123,8 +124,9 @@ mod tests {
     #[test]
     fn keys_are_pinned() {
         let keys = Keys::new(DEFAULT_CLUSTER.parse().unwrap());
-        let expected = ["log", "subjects", "asserted", "runs", "idle", "delivered"];
+        let expected = ["log", "subjects", "asserted", "runs", "idle"];
         assert_eq!(keys.all(), expected.map(|name| format!("relaycast:{{events}}:{name}")));
+        assert_eq!(keys.delivered("shop"), "relaycast:{events}:delivered:shop");
         assert_eq!(keys.duty("webhooks"), "relaycast:{events}:duty:webhooks");
     }
 

@@ -61,7 +61,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
     fn delivered<'a>(&'a self, endpoint: &'a str) -> Answer<'a, Delivered>;
 
     /// Notes that an event of this subject was delivered, and all of that subject before it. Of more than
-    /// [`NOTED_MAX`](relay_proto::journal::NOTED_MAX) of all endpoints nothing is noted.
+    /// [`NOTED_MAX`](relay_proto::journal::NOTED_MAX) of one endpoint nothing is noted.
     fn note_delivered<'a>(&'a self, endpoint: &'a str, subject: &'a str, id: EventId) -> Answer<'a, ()>;
 
     /// Notes that everything up to this event was delivered, and forgets what [`Journal::note_delivered`] told of it.

@@ -463,7 +463,7 @@ async fn marks_of_endpoints_do_not_meet(one: &dyn Journal, _: &dyn Journal) {
 }
 
 async fn marks_have_a_bound_and_those_that_are_there_go_on(one: &dyn Journal, _: &dyn Journal) {
-    one.advance_delivered("other", id(1)).await.unwrap();
+    one.advance_delivered("shop", id(1)).await.unwrap();
     for index in 1..NOTED_MAX {
         one.note_delivered("shop", &format!("cam-{index}"), id(5)).await.unwrap();
     }
@@ -471,6 +471,9 @@ async fn marks_have_a_bound_and_those_that_are_there_go_on(one: &dyn Journal, _:
     one.note_delivered("shop", "cam-1", id(6)).await.unwrap();
     let marks = one.delivered("shop").await.unwrap().beyond;
     assert_eq!((marks.len(), marks.get("another"), marks["cam-1"]), (NOTED_MAX - 1, None, id(6)));
+    // What one endpoint is behind by takes nothing from another.
+    one.note_delivered("other", "another", id(5)).await.unwrap();
+    assert_eq!(one.delivered("other").await, Ok(delivered(0, &[("another", 5)])));
     // How far an endpoint is is always noted.
     one.advance_delivered("shop", id(5)).await.unwrap();
     assert_eq!(one.delivered("shop").await, Ok(delivered(5, &[("cam-1", 6)])));

@@ -164,7 +164,9 @@ mod tests {
         hears(&mut view, node("a", 10, 100), vec![channel(ChannelState::Live)], 0);
         hears(&mut view, node("b", 20, 100), vec![channel(ChannelState::Waiting)], 1_000);
         assert_eq!((capacity(&view, 1_000, 0.7).channels_live, capacity(&view, 1_000, 0.7).silent), (1, 0));
-        hears(&mut view, node("b", 20, 100), vec![channel(ChannelState::Waiting)], 4_001);
+        for now in [3_000, 4_001] {
+            hears(&mut view, node("b", 20, 100), vec![channel(ChannelState::Waiting)], now);
+        }
         let report = capacity(&view, 4_001, 0.7);
         assert_eq!((report.nodes, report.silent, report.channels_live), (1, 1, 0));
         assert_eq!(report.sessions, Used { used: 20, capacity: Some(100) });

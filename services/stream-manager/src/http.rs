@@ -457,7 +457,7 @@ pub(crate) mod fuzzing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use relay_cluster::Links;
 
     use super::*;

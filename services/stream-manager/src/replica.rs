@@ -29,7 +29,7 @@ use crate::view::{Timing, View};
 use crate::webhooks::Census;
 
 /// Requests at a time that wait for something to become possible.
-const WAITS_MAX: usize = 4096;
+pub(crate) const WAITS_MAX: usize = 4096;
 
 /// Requests at a time that ask nodes: each may ask all of them.
 const ASKS_MAX: usize = 64;

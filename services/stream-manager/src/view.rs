@@ -21,7 +21,8 @@
 //! from the backbone, where nobody new should be sent either.
 //!
 //! **Silence.** It is measured up to the last word of anybody: who hears of nobody is cut off himself, and goes on with
-//! what he knew rather than to take all nodes for dead.
+//! what he knew rather than to take all nodes for dead. Who hears again after that gives all who were there before as long as
+//! ever: the first to be heard is no sign that the others are gone.
 
 mod channels;
 mod member;
@@ -223,8 +224,8 @@ impl View {
         }
         for (slot, member) in self.members.iter_mut().enumerate() {
             let Some(member) = member else { continue };
-            let is_quiet =
-                member.reported_ms.is_none_or(|at| now.saturating_sub(at) >= self.timing.quiet_ms());
+            let heard_ms = member.reported_ms.max(member.excused_ms);
+            let is_quiet = heard_ms.is_none_or(|at| now.saturating_sub(at) >= self.timing.quiet_ms());
             if is_quiet && !named.get(slot).copied().unwrap_or(false) {
                 member.absent();
             }
@@ -253,7 +254,7 @@ impl View {
             let Some(member) = member else { continue };
             member.reservations.expire(now);
             self.reserved = self.reserved.saturating_add(member.reserved());
-            if member.age_ms(until) > forgotten_after_ms {
+            if member.silence_ms(until) > forgotten_after_ms {
                 forgotten.push(slot);
             }
         }
@@ -333,6 +334,13 @@ impl View {
 
     /// Something has come, of anybody.
     fn word(&mut self, now: u64) {
+        if self.began_ms.is_some() && now.saturating_sub(self.last_word.at()) > self.timing.late_ms() {
+            // Not one heartbeat of anybody came: that is the fault of none of them, and the first to be heard again is only
+            // the first.
+            for member in self.members.iter_mut().flatten().filter(|member| member.is_heard()) {
+                member.excuse(now);
+            }
+        }
         self.last_word.came(now);
         self.began_ms.get_or_insert(now);
         self.totals.take();

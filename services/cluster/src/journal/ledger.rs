@@ -176,8 +176,8 @@ impl Ledger {
 
     /// See [`Journal::note_delivered`](super::Journal::note_delivered).
     pub fn note_delivered(&mut self, endpoint: &str, subject: &str, id: EventId) {
-        let noted: usize = self.delivered.values().map(Delivered::marks).sum();
         let delivered = self.delivered.get(endpoint);
+        let noted = delivered.map_or(0, Delivered::marks);
         let through = delivered.map_or(EventId::FIRST, |delivered| delivered.through);
         let before = delivered.and_then(|delivered| delivered.beyond.get(subject));
         if id <= through || before.is_some_and(|before| *before >= id) {

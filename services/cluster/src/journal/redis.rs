@@ -126,24 +126,18 @@ impl Journal for RedisJournal {
     }
 
     fn delivered<'a>(&'a self, endpoint: &'a str) -> Answer<'a, Delivered> {
-        let args = vec![mark(endpoint), KEPT_MS.to_string()];
-        self.link.run(&self.scripts.delivered, vec![self.keys.delivered()], args, reply::delivered)
+        let args = vec![KEPT_MS.to_string()];
+        self.link.run(&self.scripts.delivered, vec![self.keys.delivered(endpoint)], args, reply::delivered)
     }
 
     fn note_delivered<'a>(&'a self, endpoint: &'a str, subject: &'a str, id: EventId) -> Answer<'a, ()> {
-        let args = vec![
-            mark(endpoint),
-            subject.to_owned(),
-            id.to_string(),
-            NOTED_MAX.to_string(),
-            KEPT_MS.to_string(),
-        ];
-        self.link.run(&self.scripts.note, vec![self.keys.delivered()], args, reply::noted)
+        let args = vec![subject.to_owned(), id.to_string(), NOTED_MAX.to_string(), KEPT_MS.to_string()];
+        self.link.run(&self.scripts.note, vec![self.keys.delivered(endpoint)], args, reply::noted)
     }
 
     fn advance_delivered<'a>(&'a self, endpoint: &'a str, through: EventId) -> Answer<'a, ()> {
-        let args = vec![mark(endpoint), through.to_string(), KEPT_MS.to_string()];
-        self.link.run(&self.scripts.advance, vec![self.keys.delivered()], args, reply::advanced)
+        let args = vec![through.to_string(), KEPT_MS.to_string()];
+        self.link.run(&self.scripts.advance, vec![self.keys.delivered(endpoint)], args, reply::advanced)
     }
 }
 
@@ -219,9 +213,4 @@ const fn role_word(role: Role) -> &'static str {
         Role::Publish => "publish",
         Role::Receive => "receive",
     }
-}
-
-/// The name of an endpoint in the marks of all: with its length, so that no other begins like it.
-fn mark(endpoint: &str) -> String {
-    format!("{} {endpoint}", endpoint.len())
 }

@@ -17,7 +17,7 @@ use super::query;
 use super::urls::Target;
 use crate::metrics::Picked;
 use crate::placement::{Ask, NODES_PER_ANSWER_MAX, NoNode, RegionRule, explain, place};
-use crate::replica::Replica;
+use crate::replica::{Replica, WAITS_MAX};
 
 /// Nodes in one answer: for a client that tries another when one fails, and for whoever spreads a stream.
 pub(crate) const COUNT_MAX: u64 = NODES_PER_ANSWER_MAX as u64;
@@ -28,8 +28,12 @@ pub(crate) const EXCLUDED_MAX: usize = 64;
 /// How long a request waits at the most, in seconds: shorter than proxies mostly wait for an answer.
 pub(crate) const WAIT_SECONDS_MAX: u64 = 30;
 
-/// How long a request that waits lets news gather before it looks again: with many of them, each report would wake them all.
+/// How long a request that waits lets news gather before it looks again, at the least: each report wakes all of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks per second of all requests that wait together. Where all nodes are full each looks at every node, and takes the lock that
+/// picks need: with so many of them and a thousand nodes most of a processor is left.
+const LOOKS_PER_SECOND: u32 = 4096;
 
 /// When to come back where no node can be chosen: after this, and up to twice as long, since all clients are told at once.
 const RETRY_AFTER_MS: u64 = 1000;
@@ -246,13 +250,20 @@ pub(crate) async fn wait(replica: &Replica, wanted: &Wanted, reserve: Reserve) -
             }
             // What is known changes by time too: nodes fall silent, reservations expire.
             let _ = timeout_at(Instant::now() + Duration::from_secs(1), news.changed()).await;
-            sleep(LOOK_PAUSE).await;
+            let waiting = WAITS_MAX.saturating_sub(replica.waits.available_permits());
+            sleep(look_pause(waiting, fastrand::f64())).await;
         }
     };
     tokio::select! {
         _ = timeout_at(deadline, possible) => now(replica, wanted, reserve),
         () = replica.left() => Err(Problem::new(Kind::Leaving).retry_after(Duration::ZERO)),
     }
+}
+
+/// How long one of so many lets news gather. `dice` is from 0 to 1: who is woken together does not look together.
+fn look_pause(waiting: usize, dice: f64) -> Duration {
+    let turns = Duration::from_secs(1) / LOOKS_PER_SECOND * u32::try_from(waiting).unwrap_or(u32::MAX);
+    LOOK_PAUSE.max(turns).mul_f64(1.0 + dice)
 }
 
 fn is_possible(replica: &Replica, wanted: &Wanted) -> bool {
@@ -295,4 +306,31 @@ const fn word(because: RefusedBecause) -> &'static str {
 
 fn spread() -> u64 {
     fastrand::u64(RETRY_AFTER_MS..=2 * RETRY_AFTER_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_wait_they_look_no_more_often_together() {
+        for waiting in [1, 80, 81, 82, 1000, WAITS_MAX] {
+            let looks_per_second = waiting as f64 / look_pause(waiting, 0.0).as_secs_f64();
+            assert!(looks_per_second <= f64::from(LOOKS_PER_SECOND) * 1.001, "{waiting}: {looks_per_second}");
+            assert_eq!(look_pause(waiting, 1.0), look_pause(waiting, 0.0) * 2);
+        }
+        assert_eq!(look_pause(1, 0.0), LOOK_PAUSE, "few do not wait for longer than it takes");
+        assert!(look_pause(WAITS_MAX, 1.0) <= Duration::from_secs(2), "nor do many wait in vain");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_with_many_others_is_answered_in_time() {
+        let replica = crate::http::tests::replica();
+        let others = replica.waits.try_acquire_many(u32::try_from(WAITS_MAX - 1).unwrap()).unwrap();
+        let wanted = Wanted::parse(Some("wait=1")).unwrap();
+        let began = Instant::now();
+        assert_eq!(wait(&replica, &wanted, Reserve::Yes).await.unwrap_err().kind, Kind::NoNode);
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        drop(others);
+    }
 }

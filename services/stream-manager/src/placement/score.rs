@@ -59,7 +59,10 @@ impl Scale {
         let totals = view.totals();
         let share = |used: f64, of: f64| if of > 0.0 { used / of } else { 0.0 };
         let mean = Shares {
-            sessions: share((totals.sessions + view.reserved()) as f64, totals.sessions_max as f64),
+            sessions: share(
+                totals.sessions.saturating_add(view.reserved()) as f64,
+                totals.sessions_max as f64,
+            ),
             egress: share(totals.egress_of_known as f64, totals.egress_max as f64),
             cpu: share(totals.busy, totals.processors),
             memory: share(totals.memory, totals.nodes as f64),

@@ -112,6 +112,34 @@ fn where_no_node_is_known_none_is_answered() {
 }
 
 #[test]
+fn a_node_may_say_any_number_of_itself() {
+    for most in [u64::MAX, u64::MAX - 1] {
+        let mut view = view([
+            loaded("a", 1),
+            with("b", |record| {
+                record.load = Load {
+                    sessions: most,
+                    publications: most,
+                    receivers: most,
+                    upstreams: most,
+                    egress: most,
+                    accepted: most,
+                    cpu_permille: u32::MAX,
+                    memory_permille: u32::MAX,
+                };
+                record.capacity = Capacity { sessions: most, processors: u32::MAX, egress: Some(most) };
+                record.started_ms = most;
+            }),
+        ]);
+        view.reserve(&id("a"), u32::MAX / 2, 0);
+        view.reserve(&id("b"), u32::MAX, 0);
+        assert_eq!(refused(&view, &ASK), [(RefusedBecause::Full, 2)]);
+        assert_eq!(explain(&view, &ASK, 0).candidates.len(), 2);
+        assert!(crate::capacity::capacity(&view, 0, 0.7).desired_nodes >= 1);
+    }
+}
+
+#[test]
 fn each_reason_keeps_a_node_from_being_chosen() {
     use RefusedBecause::{Draining, Excluded, Full, Region, Role as OtherRole};
     let refuses = |record: NodeRecord, ask: &Ask<'_>| refused(&view([record]), ask);
@@ -144,7 +172,9 @@ fn a_node_just_below_every_limit_is_chosen() {
 #[test]
 fn a_node_that_is_silent_is_not_chosen() {
     let mut view = view([record("a"), record("b")]);
-    hears(&mut view, record("b"), Vec::new(), 4_001);
+    for now in [2_000, 4_001] {
+        hears(&mut view, record("b"), Vec::new(), now);
+    }
     let mut dice = dice(1);
     for _ in 0..100 {
         let placed = place(&view, &ASK, 4_001, &mut dice).unwrap();
@@ -416,8 +446,10 @@ proptest! {
             view.reserve(&record.node, reserved.saturating_mul(number as u32) / 8, 0);
         }
         let now = 5_000;
-        view.heard(Report::Gone { peer: relay_proto::backbone::Peer {
-            node: id("nobody"), incarnation: Incarnation::new(99) } }, now);
+        for word in [2_000, 4_000, now] {
+            view.heard(Report::Gone { peer: relay_proto::backbone::Peer {
+                node: id("nobody"), incarnation: Incarnation::new(99) } }, word);
+        }
         for (number, (record, _, carries)) in nodes.iter().enumerate().filter(|(number, _)| !is_silent(*number)) {
             let record = NodeRecord { node: id(&format!("n{number}")), ..record.clone() };
             let channels = if *carries { vec![channel("x", 1_000)] } else { Vec::new() };

@@ -28,6 +28,8 @@ pub struct Member {
     /// use has been measured for a part of that time only.
     fresh: u64,
     sign_ms: u64,
+    /// When it was found that nobody had been heard for a while, and so not this one either.
+    pub(super) excused_ms: Option<u64>,
     /// When it was first heard of; `None` for one that was there before the stream-manager.
     joined_ms: Option<u64>,
     /// What the registry has told of it last.
@@ -74,6 +76,7 @@ impl Member {
             reported_ms: None,
             fresh: 0,
             sign_ms: now,
+            excused_ms: None,
             joined_ms: is_new.then_some(now),
             registered: None,
             is_absent: false,
@@ -91,6 +94,16 @@ impl Member {
         now.saturating_sub(self.sign_ms)
     }
 
+    /// The same, without the time for which nobody was heard of.
+    pub(super) fn silence_ms(&self, now: u64) -> u64 {
+        now.saturating_sub(self.excused_ms.map_or(self.sign_ms, |at| at.max(self.sign_ms)))
+    }
+
+    /// It gets as long as any other from now on.
+    pub(super) const fn excuse(&mut self, now: u64) {
+        self.excused_ms = Some(now);
+    }
+
     /// Whether nothing was heard of it for too long.
     pub fn is_silent(&self, now: u64) -> bool {
         self.is_unreachable || self.is_lost(now)
@@ -98,7 +111,7 @@ impl Member {
 
     /// The same, but that a node which only cannot be asked may come back: that of its connection to the backbone is.
     fn is_lost(&self, now: u64) -> bool {
-        self.is_absent || self.age_ms(now.min(self.last_word.at())) > self.timing.silent_after_ms
+        self.is_absent || self.silence_ms(now.min(self.last_word.at())) > self.timing.silent_after_ms
     }
 
     /// Whether it is not silent as of the last word of anybody, which is all that silence depends on.

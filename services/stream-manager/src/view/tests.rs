@@ -127,11 +127,12 @@ fn a_newer_run_takes_nothing_over_from_the_older() {
 fn a_run_whose_clock_was_set_back_waits_until_the_other_is_silent_and_no_longer() {
     let mut view = view();
     view.heard(whole(record("a", 1_000), 1, Vec::new()), 0);
-    view.heard(whole(record("a", 5), 1, Vec::new()), 4_000);
+    view.heard(whole(record("a", 5), 1, Vec::new()), 2_000);
+    view.heard(whole(record("a", 5), 2, Vec::new()), 4_000);
     assert_eq!(run(&view, "a"), Some(1_000));
-    view.heard(whole(record("a", 5), 2, Vec::new()), 4_001);
+    view.heard(whole(record("a", 5), 3, Vec::new()), 4_001);
     assert_eq!(run(&view, "a"), Some(5));
-    view.heard(whole(record("a", 5), 3, Vec::new()), 6_000);
+    view.heard(whole(record("a", 5), 4, Vec::new()), 6_000);
     assert_eq!(run(&view, "a"), Some(5));
 }
 
@@ -250,11 +251,13 @@ fn a_channel_is_what_its_nodes_say_together() {
 fn a_channel_whose_nodes_are_all_silent_is_not_listed() {
     let mut view = view();
     view.heard(whole(record("o", 1), 1, vec![channel("x", ChannelState::Live, 1, 0)]), 0);
+    view.heard(whole(record("b", 1), 1, Vec::new()), 2_000);
     view.heard(whole(record("a", 1), 1, vec![edge("x", 1, 3)]), 3_000);
-    view.heard(whole(record("b", 1), 1, Vec::new()), 4_001);
+    view.heard(whole(record("b", 1), 2, Vec::new()), 4_001);
     let whole = one(&view, "x").unwrap();
     assert_eq!((whole.origin, whole.nodes.len(), whole.receivers), (None, 1, 3));
-    view.heard(self::whole(record("b", 1), 2, Vec::new()), 7_001);
+    view.heard(self::whole(record("b", 1), 3, Vec::new()), 6_000);
+    view.heard(self::whole(record("b", 1), 4, Vec::new()), 7_001);
     assert_eq!((one(&view, "x"), all(&view)), (None, Vec::new()));
     assert_eq!(
         names(&view, &ChannelFilter { node: Some(id("a")), ..ChannelFilter::default() }),
@@ -315,9 +318,10 @@ fn a_filter_that_little_matches_is_answered_in_short_pages() {
 fn a_node_is_silent_two_heartbeats_after_its_last_word() {
     let mut view = view();
     view.heard(whole(record("a", 1), 1, Vec::new()), 0);
-    view.heard(whole(record("b", 1), 1, Vec::new()), 4_000);
+    view.heard(whole(record("b", 1), 1, Vec::new()), 2_000);
+    view.heard(whole(record("b", 1), 2, Vec::new()), 4_000);
     assert!(!silent(&view, "a", 4_000));
-    view.heard(whole(record("b", 1), 2, Vec::new()), 4_001);
+    view.heard(whole(record("b", 1), 3, Vec::new()), 4_001);
     assert!(silent(&view, "a", 4_001));
     assert_eq!(view.node(&id("a")).unwrap().age_ms(4_001), 4_001);
     view.heard(says("a", 1, channel("x", ChannelState::Live, 1, 0)), 4_002);
@@ -389,20 +393,26 @@ fn who_hears_of_nobody_goes_on_with_what_he_knew() {
     view.tick(3_600_000);
     assert!(!silent(&view, "a", 3_600_000) && !silent(&view, "b", 3_600_000));
     assert_eq!(view.age_ms(3_600_000), Some(3_598_100));
-    view.heard(whole(record("b", 1), 2, Vec::new()), 3_600_000);
-    assert!(silent(&view, "a", 3_600_000));
+    for (round, now) in [(2, 3_600_000), (3, 3_602_000), (4, 3_604_000)] {
+        view.heard(whole(record("b", 1), round, Vec::new()), now);
+        assert!(!silent(&view, "a", now));
+    }
+    view.heard(whole(record("b", 1), 5, Vec::new()), 3_604_001);
+    assert!(silent(&view, "a", 3_604_001));
 }
 
 #[test]
 fn a_silent_node_is_shown_for_a_while_and_then_forgotten() {
     let mut view = view();
     view.heard(whole(record("a", 1), 1, vec![channel("x", ChannelState::Live, 1, 0)]), 0);
-    view.heard(whole(record("b", 1), 1, Vec::new()), 40_000);
+    for now in (2_000..=40_000).step_by(2_000) {
+        view.heard(whole(record("b", 1), now, Vec::new()), now);
+    }
     view.reserve(&id("a"), 1, 40_000);
     view.reserve(&id("b"), 3, 40_000);
     view.tick(40_000);
     assert!(silent(&view, "a", 40_000));
-    view.heard(whole(record("b", 1), 2, Vec::new()), 40_001);
+    view.heard(whole(record("b", 1), 40_001, Vec::new()), 40_001);
     view.tick(40_001);
     assert!(view.node(&id("a")).is_none() && view.flow(&"x".parse().unwrap()).is_none());
     assert_eq!((view.nodes().count(), view.reserved()), (1, 3));
@@ -628,5 +638,38 @@ proptest! {
             prop_assert_eq!(all(&view), Vec::<String>::new());
             view.heard(whole(record("a", 20), 2 + number as u64, Vec::new()), now);
         }
+    }
+}
+
+#[test]
+fn who_hears_again_takes_nobody_for_dead_before_he_could_have_heard_him() {
+    for deaf_ms in [TIMING.silent_after_ms, 10 * TIMING.silent_after_ms + 1] {
+        let mut view = view();
+        let words =
+            [("dead", 0), ("a", 2_000), ("a", 4_000), ("a", 6_000), ("b", 7_500), ("a", 9_000), ("b", 9_500)];
+        for (name, at) in words.into_iter().chain([("gone", 10_000)]) {
+            view.heard(whole(record(name, 1), at, vec![edge("cam", 1, 1)]), at);
+        }
+        let is_silent = |view: &View, name: &str, now| view.node(&id(name)).unwrap().is_silent(now);
+        let back = 10_000 + deaf_ms;
+        assert!(is_silent(&view, "dead", back), "as it was before");
+        view.heard(whole(record("a", 1), back, vec![edge("cam", 1, 1)]), back);
+        view.tick(back);
+        // One has reported, and the others are to within a heartbeat.
+        for name in ["a", "b", "gone"] {
+            assert!(!is_silent(&view, name, back), "{name} after {deaf_ms} ms");
+        }
+        assert!(view.node(&id("dead")).is_none_or(|member| member.is_silent(back)));
+        assert_eq!(view.node(&id("b")).unwrap().age_ms(back), back - 9_500, "what is told is true");
+        // Nor does a registry that has forgotten them know better so soon.
+        view.registered(vec![record("a", 1)], back + 1);
+        assert!(!is_silent(&view, "b", back + 1));
+        let later = back + TIMING.silent_after_ms;
+        for now in [back + 2_000, back + 4_000] {
+            view.heard(whole(record("a", 1), now, vec![]), now);
+            view.heard(whole(record("b", 1), now, vec![]), now);
+        }
+        view.heard(whole(record("a", 1), later + 1, vec![]), later + 1);
+        assert!(is_silent(&view, "gone", later + 1) && !is_silent(&view, "b", later + 1));
     }
 }

@@ -38,7 +38,7 @@ impl Default for Limits {
             // 2 MB or so of small objects for each endpoint.
             held_max: 4096,
             // What is settled beyond the oldest event is noted by subject: this bounds the notes, of which the journal takes
-            // 10,000. While one channel is stuck for an hour, others go on at two events per second.
+            // 10,000 of each endpoint. While one channel is stuck for an hour, others go on at two events per second.
             ahead_max: 8192,
             page: 256,
             answer_timeout: Duration::from_secs(10),
