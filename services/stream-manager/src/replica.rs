@@ -34,8 +34,12 @@ pub(crate) const WAITS_MAX: usize = 4096;
 /// Requests at a time that ask nodes: each may ask all of them.
 const ASKS_MAX: usize = 64;
 
-/// Clients at a time that follow events: each may read a backlog from the journal.
+/// Clients at a time that follow events.
 const FOLLOWERS_MAX: usize = 1024;
+
+/// Of those, how many read what is older than what is kept here at a time. Each page is some milliseconds of Redis, in which no
+/// lease is renewed, and who follows needs no token: behind a thousand of them leases would end.
+const BACKLOGS_MAX: usize = 2;
 
 /// One of equal stream-managers.
 #[derive(Debug)]
@@ -49,6 +53,7 @@ pub(crate) struct Replica {
     pub(crate) waits: Semaphore,
     pub(crate) asks: Semaphore,
     pub(crate) followers: Arc<Semaphore>,
+    pub(crate) backlogs: Semaphore,
     pub(crate) recent: Recent,
     pub(crate) snapshots: Snapshots,
     /// Told whenever something new is known.
@@ -83,6 +88,7 @@ impl Replica {
             waits: Semaphore::new(WAITS_MAX),
             asks: Semaphore::new(ASKS_MAX),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            backlogs: Semaphore::new(BACKLOGS_MAX),
             recent: Recent::new(),
             snapshots: Snapshots::default(),
             news: watch::Sender::new(()),

@@ -14,6 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Uri};
+use relay_cluster::registry::Unavailable;
 use relay_proto::ChannelName;
 use relay_proto::event::{Event, EventId, EventKind};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -167,6 +168,12 @@ impl Follower {
         piece.freeze()
     }
 
+    /// What the journal has, when it is this one's turn.
+    async fn read(&self) -> Result<Read, Unavailable> {
+        let _turn = self.replica.backlogs.acquire().await;
+        read(&self.replica, self.after.id).await
+    }
+
     /// Safe to cancel.
     async fn piece(&mut self) -> Bytes {
         loop {
@@ -184,7 +191,7 @@ impl Follower {
                         return joined(first, frames.map(|told| &**told));
                     }
                 }
-                Following::InJournal(era) => match read(&self.replica, self.after.id).await {
+                Following::InJournal(era) => match self.read().await {
                     Ok(read) => {
                         let piece = self.take(read, era);
                         if !piece.is_empty() {
@@ -215,4 +222,42 @@ fn joined<'a>(first: &'a Told, more: impl Iterator<Item = &'a Told>) -> Bytes {
     let mut piece = BytesMut::from(&*first.frame);
     more.for_each(|told| piece.put_slice(&told.frame));
     piece.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_proto::event::Fact;
+    use relay_proto::registry::Role;
+
+    use super::*;
+    use crate::http::tests::replica;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_read_a_backlog_at_a_time_than_may() {
+        let replica = replica();
+        let fact = Fact::Refused {
+            node: "n1".parse().unwrap(),
+            channel: None,
+            role: Role::Receive,
+            reason: "full".to_owned(),
+        };
+        replica.links.journal.record(&[fact]).await.unwrap();
+        let mut follower = Follower {
+            after: Known { id: EventId::FIRST, era: 0 },
+            filter: Filter::default(),
+            news: replica.recent.news(),
+            begun: true,
+            _permit: Arc::clone(&replica.followers).try_acquire_owned().unwrap(),
+            _counted: Counted::new(&replica.metrics.sse_clients),
+            replica: Arc::clone(&replica),
+        };
+        let most = u32::try_from(replica.backlogs.available_permits()).unwrap();
+        let others = replica.backlogs.acquire_many(most).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(follower.next().await.unwrap(), ":\n\n", "and it is kept alive while it waits");
+        assert_eq!(began.elapsed(), KEEP_ALIVE);
+        drop(others);
+        assert!(follower.next().await.unwrap().starts_with(b"id: "));
+        assert_eq!(replica.backlogs.available_permits(), most as usize);
+    }
 }
