@@ -42,6 +42,11 @@ pub(crate) const ROUTE: &str = "/n/{node}/{channel}/{key}/{kind}";
 /// How long a node may take to answer a handshake: it looks at the request and at nothing else.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
+/// A node says something every 20 s. Where the way to it is lost without a word, the kernel finds out after two minutes at most,
+/// and not when a client gives up.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVES: u32 = 3;
+
 /// What is read at a time from a client, which mostly sends heartbeats, and from a node, which mostly sends media.
 const FROM_CLIENT_BYTES: usize = 8 << 10;
 const FROM_NODE_BYTES: usize = 16 << 10;
@@ -83,6 +88,9 @@ impl Proxy {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(HANDSHAKE_WITHIN));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE));
+        tcp.set_keepalive_retries(Some(KEEPALIVES));
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider has the protocols that it is known for");
