@@ -192,7 +192,7 @@ pub(crate) fn now(replica: &Replica, wanted: &Wanted, reserve: Reserve) -> Resul
     let carries = placed.first().is_some_and(|placed| placed.carries);
     if reserve == Reserve::Yes {
         for placed in &placed {
-            tell |= known.reserve(&placed.node, now);
+            tell |= known.reserve(placed.slot, now);
         }
     }
     let reserved_ms = match reserve {
@@ -200,7 +200,7 @@ pub(crate) fn now(replica: &Replica, wanted: &Wanted, reserve: Reserve) -> Resul
         Reserve::No => 0,
     };
     let picks = placed.iter().filter_map(|placed| {
-        let node = &known.view.node(&placed.node)?.record;
+        let node = &known.view.member(placed.slot)?.record;
         let urls = Target {
             addresses: replica.config.addresses,
             public: &replica.public,
