@@ -24,7 +24,10 @@ pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) const CHANNELS_PER_NODE: usize = 40;
 
 /// What a node takes: no pick of a whole interval fills one up.
-const SESSIONS: u64 = 20_000;
+const SESSIONS: u64 = 80_000;
+
+/// And how many bits per second it can send.
+const EGRESS: u64 = 40_000_000_000;
 
 /// Nodes are in service for so long that none is new.
 const AGE: Duration = Duration::from_secs(60 * 60);
@@ -151,13 +154,13 @@ fn record(node: usize, started_ms: u64, arrived: u64) -> Result<NodeRecord, Box<
         zone: Some(format!("eu-1{}", ['a', 'b', 'c'][node % 3])),
         state: NodeState::InService,
         roles: vec![Role::Publish, Role::Receive],
-        capacity: Capacity { sessions: SESSIONS, processors: 8, egress: Some(10_000_000_000) },
+        capacity: Capacity { sessions: SESSIONS, processors: 8, egress: Some(EGRESS) },
         load: Load {
             sessions,
             publications: CHANNELS_PER_NODE as u64,
             receivers: sessions - CHANNELS_PER_NODE as u64,
             upstreams: 0,
-            egress: 2_000_000_000 + 20_000_000 * part,
+            egress: EGRESS / 5 + EGRESS / 500 * part,
             accepted: sessions + arrived,
             cpu_permille: 200 + part as u32,
             memory_permille: 300,

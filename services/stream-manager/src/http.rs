@@ -25,7 +25,7 @@ pub(crate) mod urls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
@@ -34,7 +34,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, Router, any, get, post};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
@@ -42,6 +42,7 @@ use hyper::{Method, Uri};
 use hyper_util::service::TowerToHyperService;
 use relay_proto::backbone::Peer;
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing::debug;
 
 use self::access::{From, Need};
@@ -79,6 +80,8 @@ pub(crate) struct Http {
     replica: Arc<Replica>,
     router: TowerToHyperService<Router>,
     proxy: Proxy,
+    /// Of every answer that is a pick.
+    pick_headers: HeaderMap,
 }
 
 /// A path, and what is there.
@@ -180,7 +183,8 @@ impl Http {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(&replica), account))
             .with_state(Arc::clone(&replica));
-        Self { replica, router: TowerToHyperService::new(router), proxy: Proxy::new() }
+        let pick_headers = pick_headers(replica.config.reads);
+        Self { replica, router: TowerToHyperService::new(router), proxy: Proxy::new(), pick_headers }
     }
 
     pub(crate) fn replica(&self) -> &Replica {
@@ -194,7 +198,7 @@ impl Http {
         peer: SocketAddr,
         relay: &Mutex<Option<Relay>>,
     ) -> hyper::Response<Payload> {
-        if let Err(problem) = check_size(request.uri(), request.headers()) {
+        if let Err(problem) = check_size(request.uri(), request.body().size_hint().exact()) {
             let response = if red5::is_here(request.uri().path()) {
                 red5::problem(&self.replica, problem)
             } else {
@@ -206,11 +210,18 @@ impl Http {
         if request.uri().path() == PICK {
             return self.pick(&request, peer).await;
         }
+        // Boxed: they are large, and all picks would carry them along.
         if request.uri().path().starts_with(proxy::PREFIX) {
-            // Boxed: it is large, and all other requests would carry it along.
             return Box::pin(self.relayed(request, peer, relay)).await;
         }
-        let mut request = request;
+        Box::pin(self.routed(request, peer)).await
+    }
+
+    async fn routed(
+        &self,
+        mut request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> hyper::Response<Payload> {
         request.extensions_mut().insert(From(peer));
         match self.router.call(request).await {
             Ok(response) => response.map(Either::Right),
@@ -242,30 +253,31 @@ impl Http {
     async fn pick(&self, request: &hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Response<Payload> {
         let began = Instant::now();
         let replica = &*self.replica;
+        let now = replica.at(began);
         let metrics = &replica.metrics.pick_requests;
         let picked = match *request.method() {
-            Method::GET => self.picked(request, peer, Reserve::Yes).await,
+            Method::GET => self.picked(request, peer, Reserve::Yes, now).await,
             // It is answered as GET is, but nobody comes of it.
-            Method::HEAD => self.picked(request, peer, Reserve::No).await,
+            Method::HEAD => self.picked(request, peer, Reserve::No, now).await,
             _ => Err(Problem::only("GET, HEAD")),
         };
-        let mut response = match picked {
+        let response = match picked {
             Ok((body, waited)) => {
                 if !waited {
                     metrics.seconds.observe(began.elapsed().as_secs_f64());
                 }
                 let mut response = hyper::Response::new(Either::Left(Full::new(body)));
-                let headers = response.headers_mut();
-                headers.insert(header::CONTENT_TYPE, JSON);
-                headers.insert(header::CACHE_CONTROL, NO_STORE);
-                headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+                response.headers_mut().clone_from(&self.pick_headers);
                 response
             }
-            Err(problem) => problem.into_response().map(Either::Right),
+            Err(problem) => {
+                let mut response = problem.into_response().map(Either::Right);
+                if replica.config.reads == Reads::Public {
+                    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+                }
+                response
+            }
         };
-        if replica.config.reads == Reads::Public {
-            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-        }
         metrics.count(response.status());
         debug!(method = %request.method(), route = PICK, status = response.status().as_u16(), "request");
         response
@@ -276,6 +288,7 @@ impl Http {
         request: &hyper::Request<Incoming>,
         peer: SocketAddr,
         reserve: Reserve,
+        now: u64,
     ) -> Result<(Bytes, bool), Problem> {
         let replica = &*self.replica;
         access::check(&replica.config, Need::Read, request.headers(), Some(From(peer)))?;
@@ -284,7 +297,7 @@ impl Http {
             // Boxed: what waits is large, and all other picks would carry it along.
             return Ok((Box::pin(pick::wait(replica, &wanted, reserve)).await?, true));
         }
-        Ok((pick::now(replica, &wanted, reserve)?, false))
+        Ok((pick::choose(replica, &wanted, reserve, now)?, false))
     }
 }
 
@@ -293,13 +306,24 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-fn check_size(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+fn pick_headers(reads: Reads) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    if reads == Reads::Public {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    }
+    headers
+}
+
+/// `length` is that of the body, where it is known.
+fn check_size(uri: &Uri, length: Option<u64>) -> Result<(), Problem> {
     if uri.path_and_query().is_some_and(|whole| whole.as_str().len() > URI_BYTES_MAX) {
         return Err(Problem::new(Kind::UriTooLong)
             .because(format!("path and query are longer than {URI_BYTES_MAX} bytes")));
     }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > BODY_BYTES_MAX) {
+    if length.is_some_and(|length| length > BODY_BYTES_MAX) {
         return Err(
             Problem::new(Kind::BodyTooLarge).because(format!("bodies have at most {BODY_BYTES_MAX} bytes"))
         );

@@ -136,10 +136,9 @@ pub(crate) async fn tell(replica: Arc<Replica>) {
     loop {
         replica.picked.notified().await;
         sleep(PICKS_GATHERED).await;
-        let mut untold = replica.known().take_untold().into_iter().peekable();
-        while untold.peek().is_some() {
-            let picks = untold.by_ref().take(PICKS_MAX).map(|(node, count)| Picked { node, count }).collect();
-            let picks = Picks { by: replica.by.clone(), picks };
+        let untold = replica.known().take_untold();
+        for picks in untold.chunks(PICKS_MAX) {
+            let picks = Picks { by: replica.by.clone(), picks: picks.to_vec() };
             // The type has nothing that JSON could refuse.
             let message = serde_json::to_vec(&picks).unwrap_or_default();
             // Whom this does not reach learns from the nodes, when the clients have arrived.

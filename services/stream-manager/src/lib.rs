@@ -11,6 +11,7 @@ mod events;
 mod http;
 mod intake;
 mod jpeg;
+mod lazy;
 mod metrics;
 pub mod placement;
 mod proxy;

@@ -71,10 +71,10 @@ pub enum RegionRule {
 }
 
 /// A node for the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
-    /// Its name.
-    pub node: NodeId,
+    /// Its number in the view: see [`View::member`].
+    pub slot: usize,
     /// Whether it has the channel already.
     pub carries: bool,
 }
@@ -116,22 +116,19 @@ pub fn place(
     let mut search = Search::new(view, ask, now);
     let count = ask.count.clamp(1, NODES_PER_ANSWER_MAX);
     let mut chosen = Vec::with_capacity(count);
-    while chosen.len() < count
-        && let Some((slot, score)) = search.next(dice)
-    {
-        search.passed_over.push(slot);
+    while let Some((slot, score)) = search.next(dice) {
         chosen.push((slot, score));
+        if chosen.len() == count {
+            break;
+        }
+        search.passed_over.push(slot);
     }
     if chosen.is_empty() {
         return Err(search.nobody());
     }
     // What was drawn later may be the better one.
     chosen.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-    let placed = |(slot, _)| {
-        let node = view.member(slot)?.record.node.clone();
-        Some(Placed { node, carries: search.carries(slot) })
-    };
-    Ok(chosen.into_iter().filter_map(placed).collect())
+    Ok(chosen.into_iter().map(|(slot, _)| Placed { slot, carries: search.carries(slot) }).collect())
 }
 
 /// What [`place`] would think of every node.

@@ -6,7 +6,6 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,9 +13,10 @@ use std::time::Duration;
 use relay_cluster::Links;
 use relay_cluster::backbone::Contact;
 use relay_lifecycle::backoff::entropy;
+use relay_proto::Incarnation;
 use relay_proto::api::manager::{Reach, ViewState};
 use relay_proto::backbone::{Peer, Subjects};
-use relay_proto::{Incarnation, NodeId};
+use relay_proto::report::Picked;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
@@ -73,8 +73,10 @@ pub(crate) struct Replica {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) view: View,
-    /// Own picks of which the other replicas have not been told.
-    untold: HashMap<NodeId, u32>,
+    /// Own picks of which the other replicas have not been told, by the node's number. A node that has taken the number of one
+    /// that left gets what was kept there a moment ago, which does it no harm.
+    untold: Vec<u32>,
+    has_untold: bool,
 }
 
 impl Replica {
@@ -96,7 +98,7 @@ impl Replica {
             picked: Notify::new(),
             leaving: watch::Sender::new(false),
             began: Instant::now(),
-            known: Mutex::new(Known { view: View::new(timing), untold: HashMap::new() }),
+            known: Mutex::new(Known { view: View::new(timing), untold: Vec::new(), has_untold: false }),
             registry_up: AtomicBool::new(false),
             contact: links.backbone.contact(),
             config,
@@ -106,7 +108,12 @@ impl Replica {
 
     /// Milliseconds of a clock that never goes back.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    /// The same, where the time was looked up already.
+    pub(crate) fn at(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Never to be held across a wait.
@@ -152,21 +159,25 @@ impl Replica {
 }
 
 impl Known {
-    /// Keeps a place on a node for a client that is sent there. Tells whether the other replicas are to be told now.
-    pub(crate) fn reserve(&mut self, node: &NodeId, now: u64) -> bool {
-        self.view.reserve(node, 1, now);
-        let was_empty = self.untold.is_empty();
-        match self.untold.get_mut(node) {
-            Some(count) => *count = count.saturating_add(1),
-            None => {
-                self.untold.insert(node.clone(), 1);
-            }
+    /// Keeps a place on the node of this number for a client that is sent there. Tells whether the other replicas are to be told
+    /// now.
+    pub(crate) fn reserve(&mut self, slot: usize, now: u64) -> bool {
+        self.view.reserve_at(slot, 1, now);
+        if self.untold.len() <= slot {
+            self.untold.resize(slot + 1, 0);
         }
-        was_empty
+        self.untold[slot] = self.untold[slot].saturating_add(1);
+        !std::mem::replace(&mut self.has_untold, true)
     }
 
     /// Picks of which the other replicas are to be told.
-    pub(crate) fn take_untold(&mut self) -> HashMap<NodeId, u32> {
-        std::mem::take(&mut self.untold)
+    pub(crate) fn take_untold(&mut self) -> Vec<Picked> {
+        self.has_untold = false;
+        let untold = self.untold.iter_mut().enumerate().filter(|(_, count)| **count > 0);
+        let picked = untold.filter_map(|(slot, count)| {
+            let count = std::mem::take(count);
+            Some(Picked { node: self.view.member(slot)?.record.node.clone(), count })
+        });
+        picked.collect()
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use relay_lifecycle::backoff::{Backoff, entropy};
 use relay_lifecycle::drain::{Drain, Phase};
 use tokio::net::{TcpListener, TcpSocket};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use crate::http::Http;
+use crate::lazy::Lazy;
 use crate::metrics::Counted;
 use crate::socket::Timed;
 
@@ -146,7 +147,7 @@ async fn connection(
     let relay = Mutex::new(None);
     let service = service_fn(async |request| Ok::<_, Infallible>(http.answer(request, peer, &relay).await));
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(Lazy::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)

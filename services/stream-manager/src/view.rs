@@ -234,9 +234,14 @@ impl View {
 
     /// `count` clients are sent to the node, by this stream-manager or by another.
     pub fn reserve(&mut self, node: &NodeId, count: u32, now: u64) {
-        let Some(member) = self.by_name.get(node).and_then(|slot| self.members[*slot].as_mut()) else {
-            return;
-        };
+        if let Some(slot) = self.slot(node) {
+            self.reserve_at(slot, count, now);
+        }
+    }
+
+    /// The same, of a node whose number is known.
+    pub fn reserve_at(&mut self, slot: usize, count: u32, now: u64) {
+        let Some(member) = self.members.get_mut(slot).and_then(Option::as_mut) else { return };
         let before = member.reserved();
         member.reservations.expire(now);
         member.reservations.add(count, now, self.timing.reservation_ms);
@@ -305,7 +310,8 @@ impl View {
         self.by_name.get(node).copied()
     }
 
-    pub(crate) fn member(&self, slot: usize) -> Option<&Member> {
+    /// The node of this number, which it keeps for as long as it is known.
+    pub fn member(&self, slot: usize) -> Option<&Member> {
         self.members.get(slot).and_then(Option::as_ref)
     }
 

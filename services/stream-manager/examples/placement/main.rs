@@ -249,8 +249,8 @@ fn per_pick<'a>(
         let ask = ask(dice);
         let placed =
             place(view, &ask, now, &mut |bound| dice.below(bound)).map_err(|error| error.to_string())?;
-        for node in placed {
-            view.reserve(&node.node, 1, now);
+        for placed in placed {
+            view.reserve_at(placed.slot, 1, now);
         }
         // All of them end now and then, so that no node fills up.
         if number % 1_000 == 999 {

@@ -1,17 +1,18 @@
 //! `GET /v1/pick`: the request that every client makes, so it takes the view's lock once, and writes its answer straight from
 //! what is there.
 
-use std::fmt::Display;
+mod answer;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use relay_proto::api::ChannelState;
-use relay_proto::api::manager::{Explanation, RefusedBecause, ViewState};
+use relay_proto::api::manager::RefusedBecause;
 use relay_proto::registry::Role;
 use relay_proto::{ChannelName, NodeId, StreamKey};
-use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::answer::Pick;
 use super::problem::{Kind, Problem};
 use super::query;
 use super::urls::Target;
@@ -129,58 +130,14 @@ pub(crate) enum Reserve {
     No,
 }
 
-/// As `api::manager::Picks`, of borrowed parts.
-#[derive(Serialize)]
-struct Answer<'a> {
-    picks: Vec<Pick<'a>>,
-    view: ViewState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<Explanation>,
-}
-
-#[derive(Serialize)]
-struct Pick<'a> {
-    node: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    zone: Option<&'a str>,
-    carries: bool,
-    #[serde(serialize_with = "urls")]
-    urls: Target<'a>,
-    reserved_ms: u64,
-}
-
-fn urls<S: Serializer>(target: &Target<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Urls<W: Display, P: Display> {
-        #[serde(serialize_with = "shown")]
-        websocket: W,
-        #[serde(serialize_with = "shown_if_any", skip_serializing_if = "Option::is_none")]
-        page: Option<P>,
-    }
-
-    Urls { websocket: target.websocket(), page: target.page() }.serialize(serializer)
-}
-
-fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn shown_if_any<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
-}
-
 /// Chooses, from what is known now.
-pub(crate) fn now(replica: &Replica, wanted: &Wanted, reserve: Reserve) -> Result<Bytes, Problem> {
-    /// What an answer for one node mostly takes.
-    const ANSWER_BYTES: usize = 512;
-
+pub(crate) fn choose(
+    replica: &Replica,
+    wanted: &Wanted,
+    reserve: Reserve,
+    now: u64,
+) -> Result<Bytes, Problem> {
     let ask = wanted.ask();
-    let now = replica.now();
     let mut tell = false;
     let mut known = replica.known();
     // Before the places are kept, which would otherwise count against the nodes that are chosen.
@@ -196,16 +153,16 @@ pub(crate) fn now(replica: &Replica, wanted: &Wanted, reserve: Reserve) -> Resul
     let carries = placed.first().is_some_and(|placed| placed.carries);
     if reserve == Reserve::Yes {
         for placed in &placed {
-            tell |= known.reserve(&placed.node, now);
+            tell |= known.reserve(placed.slot, now);
         }
     }
     let reserved_ms = match reserve {
-        Reserve::Yes => u64::try_from(replica.config.reservation.as_millis()).unwrap_or(u64::MAX),
+        Reserve::Yes => known.view.timing().reservation_ms,
         Reserve::No => 0,
     };
     let picks = placed.iter().filter_map(|placed| {
-        let node = &known.view.node(&placed.node)?.record;
-        let urls = Target {
+        let node = &known.view.member(placed.slot)?.record;
+        let target = Target {
             addresses: replica.config.addresses,
             public: &replica.public,
             node,
@@ -213,30 +170,20 @@ pub(crate) fn now(replica: &Replica, wanted: &Wanted, reserve: Reserve) -> Resul
             key: wanted.key.as_ref(),
             role: wanted.role,
         };
-        Some(Pick {
-            node: node.node.as_str(),
-            region: node.region.as_deref(),
-            zone: node.zone.as_deref(),
-            carries: placed.carries,
-            urls,
-            reserved_ms,
-        })
+        Some(Pick { target, carries: placed.carries, reserved_ms })
     });
-    let answer = Answer { picks: picks.collect(), view: replica.state_of(&known.view, now), explanation };
-    let mut body = Vec::with_capacity(ANSWER_BYTES);
-    // Neither a map with odd keys nor anything else that JSON could refuse.
-    let _ = serde_json::to_writer(&mut body, &answer);
+    let body = answer::of(picks, &replica.state_of(&known.view, now), explanation.as_ref());
     drop(known);
     if tell {
         replica.picked.notify_one();
     }
     replica.metrics.picks.count(wanted.role, if carries { Picked::Carries } else { Picked::Placed });
-    Ok(body.into())
+    Ok(body)
 }
 
 /// Chooses as soon as a node can take the client, and somebody publishes what it wants to receive, or the time is over.
 pub(crate) async fn wait(replica: &Replica, wanted: &Wanted, reserve: Reserve) -> Result<Bytes, Problem> {
-    let Some(within) = wanted.wait else { return now(replica, wanted, reserve) };
+    let Some(within) = wanted.wait else { return choose(replica, wanted, reserve, replica.now()) };
     let Ok(_permit) = replica.waits.try_acquire() else {
         return Err(Problem::new(Kind::Busy).retry_after(Duration::from_millis(spread())));
     };
@@ -255,7 +202,7 @@ pub(crate) async fn wait(replica: &Replica, wanted: &Wanted, reserve: Reserve) -
         }
     };
     tokio::select! {
-        _ = timeout_at(deadline, possible) => now(replica, wanted, reserve),
+        _ = timeout_at(deadline, possible) => choose(replica, wanted, reserve, replica.now()),
         () = replica.left() => Err(Problem::new(Kind::Leaving).retry_after(Duration::ZERO)),
     }
 }

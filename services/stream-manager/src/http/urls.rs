@@ -37,16 +37,35 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Prints as the websocket's address.
-    pub(crate) const fn websocket(self) -> Websocket<'a> {
-        Websocket(self)
+    /// The websocket's address.
+    pub(crate) fn websocket(self) -> Joined<'a, 10> {
+        let [scheme, delimiter, authority, prefix, node] = match self.addresses {
+            Addresses::Nodes => [self.node.url.as_str(), "", "", "", ""],
+            Addresses::Proxied => {
+                let Public { scheme, authority } = self.public;
+                [scheme, "://", authority, "/n/", self.node.node.as_str()]
+            }
+        };
+        let kind = match self.role {
+            Role::Publish => "/publish",
+            Role::Receive => "/receive",
+        };
+        let key = self.key.map_or("{key}", StreamKey::expose);
+        Joined([scheme, delimiter, authority, prefix, node, "/", self.channel(), "/", key, kind])
     }
 
-    /// Prints as the address of the node's page, where clients reach the node.
-    pub(crate) fn page(self) -> Option<Page<'a>> {
+    /// The address of the node's page, where clients reach the node.
+    pub(crate) fn page(self) -> Option<Joined<'a, 7>> {
         // `ws` is `http`, and `wss` is `https`.
-        let rest = self.node.url.strip_prefix("ws")?;
-        (self.addresses == Addresses::Nodes).then_some(Page(self, rest))
+        let rest = self.node.url.strip_prefix("ws").filter(|_| self.addresses == Addresses::Nodes)?;
+        Some(Joined(match (self.role, self.key) {
+            // The page publishes by its form alone, and asks for a key that it is not given.
+            (Role::Publish, _) => ["http", rest, "/", "", "", "", ""],
+            (Role::Receive, None) => ["http", rest, "/", "#watch=", self.channel(), "", ""],
+            (Role::Receive, Some(key)) => {
+                ["http", rest, "/", "#watch=", self.channel(), "&key=", key.expose()]
+            }
+        }))
     }
 
     fn channel(&self) -> &'a str {
@@ -54,51 +73,19 @@ impl<'a> Target<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Websocket<'a>(Target<'a>);
+/// An address in parts. It has no way out but those that are meant to show it: a key may be in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Joined<'a, const PARTS: usize>([&'a str; PARTS]);
 
-impl Display for Websocket<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(target) = self;
-        match target.addresses {
-            Addresses::Nodes => f.write_str(&target.node.url)?,
-            Addresses::Proxied => {
-                let Public { scheme, authority } = target.public;
-                for part in [scheme, "://", authority, "/n/", target.node.node.as_str()] {
-                    f.write_str(part)?;
-                }
-            }
-        }
-        let kind = match target.role {
-            Role::Publish => "/publish",
-            Role::Receive => "/receive",
-        };
-        for part in ["/", target.channel(), "/", target.key.map_or("{key}", StreamKey::expose), kind] {
-            f.write_str(part)?;
-        }
-        Ok(())
+impl<'a, const PARTS: usize> Joined<'a, PARTS> {
+    pub(crate) const fn parts(&self) -> &[&'a str; PARTS] {
+        &self.0
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Page<'a>(Target<'a>, &'a str);
-
-impl Display for Page<'_> {
+impl<const PARTS: usize> Display for Joined<'_, PARTS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(target, rest) = self;
-        for part in ["http", rest, "/"] {
-            f.write_str(part)?;
-        }
-        // The page publishes by its form alone, and asks for a key that it is not given.
-        if target.role == Role::Receive {
-            f.write_str("#watch=")?;
-            f.write_str(target.channel())?;
-            if let Some(key) = target.key {
-                f.write_str("&key=")?;
-                f.write_str(key.expose())?;
-            }
-        }
-        Ok(())
+        self.0.iter().try_for_each(|part| f.write_str(part))
     }
 }
 

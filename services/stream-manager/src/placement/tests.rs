@@ -87,12 +87,17 @@ fn dice(mut seed: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
+fn name(view: &View, placed: Placed) -> &NodeId {
+    &view.member(placed.slot).unwrap().record.node
+}
+
 /// The nodes that are answered when many ask, each for himself, without being counted.
 fn answers(view: &View, ask: &Ask<'_>) -> Result<Vec<String>, NoNode> {
     let mut dice = dice(1);
     let mut nodes = HashSet::new();
     for _ in 0..200 {
-        nodes.extend(place(view, ask, 0, &mut dice)?.into_iter().map(|placed| placed.node.to_string()));
+        nodes
+            .extend(place(view, ask, 0, &mut dice)?.into_iter().map(|placed| name(view, placed).to_string()));
     }
     let mut nodes: Vec<_> = nodes.into_iter().collect();
     nodes.sort();
@@ -178,7 +183,7 @@ fn a_node_that_is_silent_is_not_chosen() {
     let mut dice = dice(1);
     for _ in 0..100 {
         let placed = place(&view, &ASK, 4_001, &mut dice).unwrap();
-        assert_eq!(placed[0].node, id("b"));
+        assert_eq!(*name(&view, placed[0]), id("b"));
     }
 }
 
@@ -188,7 +193,7 @@ fn places_that_are_kept_count_as_if_taken() {
     let mut dice = dice(1);
     for _ in 0..15 {
         let placed = place(&view, &ASK, 0, &mut dice).unwrap();
-        view.reserve(&placed[0].node, 1, 0);
+        view.reserve_at(placed[0].slot, 1, 0);
     }
     assert_eq!(refused(&view, &ASK), [(RefusedBecause::Full, 2)]);
     view.tick(10_300);
@@ -284,8 +289,8 @@ fn who_comes_first_for_a_channel_meets_there_whichever_replica_is_asked() {
     for number in 0..60 {
         let view = if number % 2 == 0 { &mut one } else { &mut other };
         let placed = place(view, &ask, 0, &mut dice(number)).unwrap();
-        view.reserve(&placed[0].node, 1, 0);
-        met.insert(placed[0].node.clone());
+        met.insert(name(view, placed[0]).clone());
+        view.reserve_at(placed[0].slot, 1, 0);
     }
     assert_eq!(met.len(), 2, "{met:?}");
 }
@@ -307,7 +312,7 @@ fn several_nodes_are_several_and_the_best_comes_first() {
     let view = view(loads.map(|(name, sessions)| loaded(name, sessions)));
     let names = |count| {
         let placed = place(&view, &Ask { count, ..ASK }, 0, &mut dice(3)).unwrap();
-        placed.into_iter().map(|placed| placed.node.to_string()).collect::<Vec<_>>()
+        placed.into_iter().map(|placed| name(&view, placed).to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names(4), ["b", "d", "a", "c"]);
     assert_eq!(names(100), ["b", "d", "a", "c"], "as many as there are");
@@ -479,14 +484,15 @@ proptest! {
         match place(&view, &ask, now, &mut dice(seed)) {
             Ok(placed) => {
                 prop_assert_eq!(placed.len(), count.max(1).min(eligible.len()));
-                let distinct: HashSet<_> = placed.iter().map(|placed| placed.node.clone()).collect();
+                let distinct: HashSet<_> = placed.iter().map(|placed| name(&view, *placed).clone()).collect();
                 prop_assert_eq!(distinct.len(), placed.len());
                 prop_assert!(distinct.is_subset(&eligible));
-                for node in &placed {
-                    prop_assert!(!exclude.contains(&node.node));
-                    let number: usize = node.node.as_str()[1..].parse().unwrap();
+                for placed in placed {
+                    let node = name(&view, placed);
+                    prop_assert!(!exclude.contains(node));
+                    let number: usize = node.as_str()[1..].parse().unwrap();
                     prop_assert!(!is_silent(number));
-                    prop_assert_eq!(node.carries, with_channel && nodes[number].2);
+                    prop_assert_eq!(placed.carries, with_channel && nodes[number].2);
                 }
             }
             Err(NoNode::NoneKnown) => prop_assert!(nodes.is_empty()),

@@ -92,7 +92,7 @@ pub(super) fn choose<T>(
         let ask = Ask { role, channel: channel_name, region, rule, exclude: &[], count };
         known.place(&ask, at_least, |view, _, placed| {
             let chosen = placed.iter().filter_map(|placed| {
-                let record = &view.node(&placed.node)?.record;
+                let record = &view.member(placed.slot)?.record;
                 let endpoint = Endpoint::of(setup, record, wanted);
                 Some(tell(&Chosen { record, channel, endpoint: &endpoint }))
             });

@@ -177,7 +177,7 @@ impl Known for Desk<'_> {
         let mut is_news = false;
         if self.reserve == Reserve::Yes {
             for placed in &placed {
-                is_news |= known.reserve(&placed.node, now);
+                is_news |= known.reserve(placed.slot, now);
             }
         }
         drop(known);

@@ -122,7 +122,7 @@ impl Known for Stage {
         }
         let told = tell(&self.view.borrow(), NOW_MS, &placed);
         for placed in &placed {
-            self.view.borrow_mut().reserve(&placed.node, 1, NOW_MS);
+            self.view.borrow_mut().reserve_at(placed.slot, 1, NOW_MS);
         }
         Ok(told)
     }

@@ -1,7 +1,8 @@
 //! Which nodes carry a channel, and the channel as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use relay_proto::api::manager::{Carrier, ChannelPage, ClusterChannel, Part};
 use relay_proto::api::{Channel, ChannelState};
@@ -34,21 +35,32 @@ pub(crate) struct Flow {
 
 /// Flows by the channel's name.
 #[derive(Debug, Default)]
-pub(super) struct Flows(BTreeMap<Box<str>, Flow>);
+pub(super) struct Flows {
+    /// Every pick looks one up, which a tree is too slow for.
+    by_name: HashMap<Arc<str>, Flow>,
+    /// All of their names.
+    in_order: BTreeSet<Arc<str>>,
+}
 
 impl Flows {
     pub(super) fn get(&self, channel: &str) -> Option<&Flow> {
-        self.0.get(channel)
+        self.by_name.get(channel)
     }
 
     /// The node has begun to carry the channel.
     pub(super) fn join(&mut self, channel: &str, slot: usize) {
-        self.0.entry(channel.into()).or_default().carriers.push(slot);
+        if let Some(flow) = self.by_name.get_mut(channel) {
+            flow.carriers.push(slot);
+            return;
+        }
+        let name: Arc<str> = channel.into();
+        self.in_order.insert(Arc::clone(&name));
+        self.by_name.insert(name, Flow { carriers: vec![slot], bitrate: 0 });
     }
 
     /// A node that carries it says this of it.
     pub(super) fn runs(&mut self, channel: &str, said: &Channel) {
-        let Some(flow) = self.0.get_mut(channel) else { return };
+        let Some(flow) = self.by_name.get_mut(channel) else { return };
         if is_origin(said) || flow.bitrate == 0 {
             flow.bitrate = said.bitrate;
         }
@@ -56,15 +68,17 @@ impl Flows {
 
     /// The node does not carry it any more.
     pub(super) fn leave(&mut self, channel: &str, slot: usize) {
-        let Some(flow) = self.0.get_mut(channel) else { return };
+        let Some(flow) = self.by_name.get_mut(channel) else { return };
         flow.carriers.retain(|carrier| *carrier != slot);
         if flow.carriers.is_empty() {
-            self.0.remove(channel);
+            self.by_name.remove(channel);
+            self.in_order.remove(channel);
         }
     }
 
     fn from<'a>(&'a self, first: Bound<&str>) -> impl Iterator<Item = (&'a str, &'a Flow)> + use<'a> {
-        self.0.range::<str, _>((first, Bound::Unbounded)).map(|(name, flow)| (&**name, flow))
+        let names = self.in_order.range::<str, _>((first, Bound::Unbounded));
+        names.filter_map(|name| Some((&**name, self.get(name)?)))
     }
 }
 

@@ -562,7 +562,7 @@ impl World {
 fn choose(strategy: Strategy, view: &View, ask: &Ask<'_>, now: u64, dice: &mut Dice) -> Option<NodeId> {
     if strategy == Strategy::Ours {
         let placed = place(view, ask, now, &mut |bound| dice.below(bound)).ok()?;
-        return placed.into_iter().next().map(|placed| placed.node);
+        return placed.first().and_then(|placed| Some(view.member(placed.slot)?.record.node.clone()));
     }
     let mut nodes: Vec<_> = view
         .nodes()
