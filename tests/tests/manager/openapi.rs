@@ -35,6 +35,7 @@ async fn the_server_does_what_its_description_says() {
         .arg("--config-file")
         .arg(&settings)
         .args(["run", &format!("http://{}/openapi.json", manager.address())])
+        .args(["--phases", "examples,coverage,fuzzing"])
         .args(["--checks", "all", "--max-examples", EXAMPLES, "--generation-deterministic"])
         // Without end.
         .args(["--exclude-path", "/v1/events"])
