@@ -21,7 +21,6 @@ pub(crate) mod problem;
 pub(crate) mod query;
 mod sessions;
 pub(crate) mod snapshot;
-pub(crate) mod urls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -491,7 +490,7 @@ pub(crate) mod tests {
     pub(crate) fn replica() -> Arc<Replica> {
         let metrics = Metrics::register(&prometheus::Registry::new(), PICK).unwrap();
         let config = Config::default();
-        let public = urls::Public::new(None, config.listen);
+        let public = crate::urls::Public::new(None, config.listen);
         Arc::new(Replica::new(config, Links::alone(), metrics, public))
     }
 

@@ -15,10 +15,12 @@ mod lazy;
 mod metrics;
 pub mod placement;
 mod proxy;
+mod recent;
 mod red5;
 mod replica;
 mod server;
 mod socket;
+mod urls;
 pub mod view;
 pub mod webhooks;
 
@@ -36,11 +38,11 @@ use tracing::{error, info};
 pub use config::{Config, ConfigError};
 
 use crate::http::Http;
-use crate::http::urls::Public;
 use crate::intake::Ready;
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::server::Server;
+use crate::urls::Public;
 use crate::webhooks::Webhooks;
 
 /// How long a client may take nothing of what is written to it.

@@ -32,8 +32,8 @@ use self::answer::{Answer, Refusal};
 use self::query::Query;
 use crate::config::Addresses;
 use crate::http::access::Need;
-use crate::http::urls::Public;
 use crate::placement::{Ask, NoNode, Placed, explain};
+use crate::urls::Public;
 use crate::view::View;
 
 /// What is known of the cluster. What is done with it is done under its lock, so it is to be short.

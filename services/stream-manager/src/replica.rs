@@ -21,10 +21,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::config::Config;
-use crate::events::Recent;
 use crate::http::snapshot::Snapshots;
-use crate::http::urls::Public;
 use crate::metrics::Metrics;
+use crate::recent::Recent;
+use crate::urls::Public;
 use crate::view::{Timing, View};
 use crate::webhooks::Census;
 

@@ -192,9 +192,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::http::PICK;
-    use crate::http::urls::Public;
     use crate::metrics::Metrics;
     use crate::replica::Replica;
+    use crate::urls::Public;
 
     /// More than the kernel takes for a client that reads nothing.
     const EPOCHS: u64 = 30_000;

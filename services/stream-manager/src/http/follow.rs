@@ -23,8 +23,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::access::Reader;
 use super::problem::{Kind, Problem};
 use super::{NOSNIFF, query, soon};
-use crate::events::{Following, Known, Read, Told, read};
+use crate::events::{Read, read};
 use crate::metrics::Counted;
+use crate::recent::{Following, Known, Told};
 use crate::replica::Replica;
 
 /// Proxies mostly end what is silent for a minute.

@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::answer::Pick;
 use super::problem::{Kind, Problem};
 use super::query;
-use super::urls::Target;
 use crate::metrics::Picked;
 use crate::placement::{Ask, NODES_PER_ANSWER_MAX, NoNode, RegionRule, explain, place};
 use crate::replica::{Replica, WAITS_MAX};
+use crate::urls::Target;
 
 /// Nodes in one answer: for a client that tries another when one fails, and for whoever spreads a stream.
 pub(crate) const COUNT_MAX: u64 = NODES_PER_ANSWER_MAX as u64;

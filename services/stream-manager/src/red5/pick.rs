@@ -9,8 +9,8 @@ use super::answer::Refusal;
 use super::query::Query;
 use super::stream::Stream;
 use super::{Known, Setup, Unplaced};
-use crate::http::urls::Target;
 use crate::placement::{Ask, RegionRule};
+use crate::urls::Target;
 
 /// Nodes in one answer. Clients ask for two, to have one in reserve or to publish twice; each keeps a place.
 pub(super) const ENDPOINTS_MAX: usize = 32;

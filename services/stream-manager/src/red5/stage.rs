@@ -10,8 +10,8 @@ use relay_proto::{Epoch, Incarnation, NodeId};
 
 use super::{Known, Setup, Unplaced};
 use crate::config::Addresses;
-use crate::http::urls::Public;
 use crate::placement::{Ask, Placed, place};
+use crate::urls::Public;
 use crate::view::{Timing, View};
 
 /// Ten seconds after the streams have begun.

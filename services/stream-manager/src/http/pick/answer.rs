@@ -5,7 +5,7 @@ use bytes::Bytes;
 use relay_proto::api::manager::{Explanation, Reach, ViewState};
 use serde::Serialize;
 
-use crate::http::urls::Target;
+use crate::urls::Target;
 
 /// What an answer for one node mostly takes.
 const ANSWER_BYTES: usize = 512;
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::config::Addresses;
-    use crate::http::urls::Public;
+    use crate::urls::Public;
 
     fn record(region: Option<String>, zone: Option<String>, url: String) -> NodeRecord {
         NodeRecord {
