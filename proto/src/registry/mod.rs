@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::SourceId;
 use crate::{ChannelName, Epoch, Incarnation, KeyHash, NodeId};
 
 /// Prefix of keys and subjects where nobody chose one.
@@ -16,6 +17,15 @@ pub const BANS_MAX: usize = 256;
 
 /// Nodes that a registry tells of: four times the largest cluster that is planned for, and an answer of about 2 MiB.
 pub const NODES_MAX: usize = 4096;
+
+/// Leases of sources that one call asks for: a script keeps all others waiting, and this many take it about a millisecond.
+pub const SOURCES_AT_ONCE: usize = 256;
+
+/// Texts that are remembered of devices: one of each gateway of the largest fleet that is planned for.
+pub const MEMORIES_MAX: usize = 4096;
+
+/// The longest text that is remembered: what a gateway can do takes 2 KiB for each camera.
+pub const MEMORY_BYTES_MAX: usize = 64 << 10;
 
 /// The highest epoch: what a script, which counts in doubles, still tells from its neighbours. In microseconds since the Unix
 /// epoch that is the year 2255.
@@ -37,6 +47,12 @@ pub mod script {
     pub const WITHDRAW: &str = include_str!("withdraw.lua");
     /// Notes a node, and tells of all.
     pub const NODES: &str = include_str!("nodes.lua");
+    /// Takes sources, or keeps them.
+    pub const HOLD_SOURCES: &str = include_str!("hold_sources.lua");
+    /// Gives sources back.
+    pub const RELEASE_SOURCES: &str = include_str!("release_sources.lua");
+    /// Keeps a text, or tells all.
+    pub const REMEMBER: &str = include_str!("remember.lua");
 }
 
 /// The keys of one cluster. Whatever a script touches of a channel has one hash tag, so that Redis Cluster keeps it together.
@@ -74,6 +90,21 @@ impl Keys {
     /// Sorted set: the nodes, by when their records end.
     pub fn nodes(&self) -> String {
         format!("{}:nodes", self.cluster)
+    }
+
+    /// String: the run of a bridge that has the source.
+    pub fn source(&self, source: &SourceId) -> String {
+        self.of_sources(&format!("lease:{source}"))
+    }
+
+    /// Hash: what is remembered of devices, by name; and sorted set: the names, by when that ends.
+    pub fn memories(&self) -> [String; 2] {
+        [self.of_sources("memories"), self.of_sources("memory-ends")]
+    }
+
+    fn of_sources(&self, what: &str) -> String {
+        // With a point, which no channel has in its name.
+        format!("{}:{{.sources}}:{what}", self.cluster)
     }
 
     fn of_channel(&self, channel: &ChannelName, what: &str) -> String {
@@ -212,6 +243,10 @@ mod tests {
         assert_eq!(keys.bans(&channel), "relaycast:{cam-1}:bans");
         assert_eq!(keys.node(&"n1".parse().unwrap()), "relaycast:node:n1");
         assert_eq!(keys.nodes(), "relaycast:nodes");
+        let source = "kerberos/hub/cam1".parse().unwrap();
+        assert_eq!(keys.source(&source), "relaycast:{.sources}:lease:kerberos/hub/cam1");
+        let memories = ["relaycast:{.sources}:memories", "relaycast:{.sources}:memory-ends"];
+        assert_eq!(keys.memories(), memories);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use relay_proto::backbone::Peer;
 use relay_proto::registry::{LeaseRecord, NodeRecord};
-use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
+use relay_proto::source::SourceId;
+use relay_proto::{ChannelName, Epoch, Incarnation, KeyHash, NodeId};
 
 pub use holder::Holder;
 pub use memory::MemoryRegistry;
@@ -49,6 +50,25 @@ pub trait Registry: fmt::Debug + Send + Sync {
 
     /// Refuses a key on a channel for a time.
     fn ban<'a>(&'a self, channel: &'a ChannelName, key: KeyHash, ttl: Duration) -> Answer<'a, ()>;
+
+    /// Asks for sources, each of which one run of a bridge has at a time, or keeps them for another `ttl`. Tells of each
+    /// whether it is the holder's.
+    fn hold_sources<'a>(
+        &'a self,
+        sources: &'a [SourceId],
+        holder: Incarnation,
+        ttl: Duration,
+    ) -> Answer<'a, Vec<bool>>;
+
+    /// Gives sources back. Nothing happens to those that are somebody else's.
+    fn release_sources<'a>(&'a self, sources: &'a [SourceId], holder: Incarnation) -> Answer<'a, ()>;
+
+    /// Keeps a text of at most [`MEMORY_BYTES_MAX`](relay_proto::registry::MEMORY_BYTES_MAX) bytes under a name, instead of
+    /// what was kept under it before; a longer one is not kept. Of too many those make room that end first.
+    fn remember<'a>(&'a self, name: &'a str, text: &'a str, ttl: Duration) -> Answer<'a, ()>;
+
+    /// What is kept, by name.
+    fn remembered(&self) -> Answer<'_, Vec<(String, String)>>;
 }
 
 /// What a registry answers, in its own time.

@@ -18,7 +18,11 @@ use relay_cluster::registry::{
     Acquired, Answer, Attendance, Claim, Lease, RedisRegistry, Registry, Release, Terms, View,
 };
 use relay_proto::backbone::Peer;
-use relay_proto::registry::{BANS_MAX, Capacity, LeaseRecord, Load, NodeRecord, NodeState, Role};
+use relay_proto::registry::{
+    BANS_MAX, Capacity, LeaseRecord, Load, MEMORIES_MAX, MEMORY_BYTES_MAX, NodeRecord, NodeState, Role,
+    SOURCES_AT_ONCE,
+};
+use relay_proto::source::SourceId;
 use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
 use relay_tests::redis::{Redis, Reply};
 use support::registry::{claim, key, peer, registry};
@@ -40,7 +44,7 @@ const PASS: &str = "
     local by = tonumber(ARGV[1])
     for _, key in ipairs(redis.call('KEYS', '*')) do
         local kind = redis.call('TYPE', key).ok
-        if kind == 'hash' then
+        if kind == 'hash' and key:sub(-6) == ':lease' then
             redis.call('HINCRBY', key, 'live_until', -by)
             redis.call('HINCRBY', key, 'held_until', -by)
         elseif kind == 'zset' then
@@ -63,6 +67,10 @@ enum Step {
     Announce { peer: usize, load: u64, ttl: Duration },
     Withdraw { peer: usize },
     Nodes,
+    Hold { sources: usize, peer: usize, ttl: Duration },
+    GiveBack { sources: usize, peer: usize },
+    Remember { name: usize, text: u8, ttl: Duration },
+    Recall,
     Pass(Duration),
     Flush,
     ForgetScripts,
@@ -94,6 +102,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (peer(), any::<u64>(), Just(LONG)).prop_map(|(peer, load, ttl)| Step::Announce { peer, load, ttl }),
         1 => peer().prop_map(|peer| Step::Withdraw { peer }),
         1 => Just(Step::Nodes),
+        4 => (0..4usize, peer(), time()).prop_map(|(sources, peer, ttl)| Step::Hold { sources, peer, ttl }),
+        2 => (0..4usize, peer()).prop_map(|(sources, peer)| Step::GiveBack { sources, peer }),
+        3 => (0..3usize, any::<u8>(), Just(LONG)).prop_map(|(name, text, ttl)| Step::Remember { name, text, ttl }),
+        1 => Just(Step::Recall),
         4 => Just(Step::Pass(WHILE)),
         1 => Just(Step::Pass(AGES)),
         1 => Just(Step::Flush),
@@ -116,6 +128,12 @@ fn key_of(index: usize) -> KeyHash {
 
 fn peer_of(index: usize) -> Peer {
     peer(PEERS[index].0, PEERS[index].1)
+}
+
+/// None, one, both.
+fn sources_of(which: usize) -> Vec<SourceId> {
+    let all = ["kerberos/hub/cam1", "dji/4BK/165-0-7/normal-0"].map(|text| text.parse().unwrap());
+    all.into_iter().enumerate().filter(|(index, _)| which & (1 << index) != 0).map(|(_, id)| id).collect()
 }
 
 fn record(peer: usize, load: u64) -> NodeRecord {
@@ -214,6 +232,29 @@ impl<'a> Pair<'a> {
                 self.model.withdraw(&peer_of(peer));
             }
             Step::Nodes => assert_eq!(self.redis.nodes().await.unwrap(), self.model.nodes(now)),
+            Step::Hold { sources, peer, ttl } => {
+                let (sources, holder) = (sources_of(sources), peer_of(peer).incarnation);
+                let held = self.redis.hold_sources(&sources, holder, ttl).await.unwrap();
+                assert_eq!(held, self.model.hold_sources(&sources, holder, ttl, now));
+                if ttl.is_zero() {
+                    // Redis takes no time that is none: it may be over, or not.
+                    self.redis.release_sources(&sources, holder).await.unwrap();
+                    self.model.release_sources(&sources, holder);
+                }
+            }
+            Step::GiveBack { sources, peer } => {
+                let (sources, holder) = (sources_of(sources), peer_of(peer).incarnation);
+                self.redis.release_sources(&sources, holder).await.unwrap();
+                self.model.release_sources(&sources, holder);
+            }
+            Step::Remember { name, text, ttl } => {
+                let (name, text) = (format!("device {name}"), format!("{{\"text\": {text}}}"));
+                self.redis.remember(&name, &text, ttl).await.unwrap();
+                self.model.remember(&name, &text, ttl, now);
+            }
+            Step::Recall => {
+                assert_eq!(self.redis.remembered().await.unwrap(), self.model.remembered(now));
+            }
             Step::Pass(time) => {
                 let ms = u64::try_from(time.as_millis()).unwrap();
                 let passed = self.server.command(&["EVAL", PASS, "0", &ms.to_string()]).await;
@@ -333,6 +374,7 @@ fn redis_and_the_table_agree_whatever_is_asked() {
                     pair.compare(&channel_of(channel), Attendance::Look).await;
                 }
                 pair.take(Step::Nodes).await;
+                pair.take(Step::Recall).await;
             });
             Ok(())
         })
@@ -426,6 +468,43 @@ async fn a_channel_has_so_many_bans_and_no_more() {
     let view = redis.attend(&channel, Attendance::Look).await.unwrap();
     assert_eq!(view.bans.len(), BANS_MAX);
     assert_views(&view, &model.attend(&channel, Attendance::Look, 1));
+}
+
+#[tokio::test]
+async fn so_much_is_remembered_and_no_more() {
+    let server = Redis::start().await;
+    let redis = registry(server.url());
+    let mut model = Table::default();
+    for (name, bytes) in [("at the bound", MEMORY_BYTES_MAX), ("beyond", MEMORY_BYTES_MAX + 1)] {
+        redis.remember(name, &"x".repeat(bytes), LONG).await.unwrap();
+        model.remember(name, &"x".repeat(bytes), LONG, 1);
+    }
+    assert_eq!(redis.remembered().await.unwrap(), model.remembered(1));
+    assert_eq!(model.remembered(1).len(), 1);
+    for index in 0..MEMORIES_MAX + 2 {
+        let ttl = LONG + Duration::from_secs(60 * (1 + index as u64 * 7 % MEMORIES_MAX as u64));
+        redis.remember(&format!("{index}"), "text", ttl).await.unwrap();
+        model.remember(&format!("{index}"), "text", ttl, 1);
+    }
+    let kept = redis.remembered().await.unwrap();
+    assert_eq!(kept.len(), MEMORIES_MAX);
+    assert_eq!(kept, model.remembered(1));
+}
+
+#[tokio::test]
+async fn a_fleet_of_sources_is_held_at_once_and_each_by_one() {
+    let server = Redis::start().await;
+    let redis = registry(server.url());
+    let sources: Vec<SourceId> = (0..2 * SOURCES_AT_ONCE + 1)
+        .map(|index| format!("kerberos/hub/cam{index}").parse().unwrap())
+        .collect();
+    let [one, other] = [0, 2].map(|index| peer_of(index).incarnation);
+    let mine = &sources[..SOURCES_AT_ONCE + 1];
+    assert_eq!(redis.hold_sources(mine, one, LONG).await.unwrap(), vec![true; mine.len()]);
+    let held = redis.hold_sources(&sources, other, LONG).await.unwrap();
+    assert_eq!(held.iter().position(|held| *held), Some(mine.len()));
+    redis.release_sources(&sources, one).await.unwrap();
+    assert!(redis.hold_sources(&sources, other, LONG).await.unwrap().into_iter().all(|held| held));
 }
 
 /// Times that no clock can be added to are told as long ones.

@@ -7,7 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use relay_proto::backbone::Peer;
 use relay_proto::registry::NodeRecord;
-use relay_proto::{ChannelName, Epoch, KeyHash};
+use relay_proto::source::SourceId;
+use relay_proto::{ChannelName, Epoch, Incarnation, KeyHash};
 use tokio::time::Instant;
 
 use super::table::Table;
@@ -101,5 +102,26 @@ impl Registry for MemoryRegistry {
 
     fn ban<'a>(&'a self, channel: &'a ChannelName, key: KeyHash, ttl: Duration) -> Answer<'a, ()> {
         self.answer(|table, now| table.ban(channel, key, ttl, now))
+    }
+
+    fn hold_sources<'a>(
+        &'a self,
+        sources: &'a [SourceId],
+        holder: Incarnation,
+        ttl: Duration,
+    ) -> Answer<'a, Vec<bool>> {
+        self.answer(|table, now| table.hold_sources(sources, holder, ttl, now))
+    }
+
+    fn release_sources<'a>(&'a self, sources: &'a [SourceId], holder: Incarnation) -> Answer<'a, ()> {
+        self.answer(|table, _| table.release_sources(sources, holder))
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, text: &'a str, ttl: Duration) -> Answer<'a, ()> {
+        self.answer(|table, now| table.remember(name, text, ttl, now))
+    }
+
+    fn remembered(&self) -> Answer<'_, Vec<(String, String)>> {
+        self.answer(Table::remembered)
     }
 }

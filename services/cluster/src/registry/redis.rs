@@ -6,10 +6,15 @@ mod reply;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use relay_proto::backbone::Peer;
-use relay_proto::registry::{BANS_MAX, Keys, NODES_MAX, NodeRecord, REMEMBERED_MS, script};
-use relay_proto::{ChannelName, Epoch, KeyHash};
+use relay_proto::registry::{
+    BANS_MAX, Keys, MEMORIES_MAX, MEMORY_BYTES_MAX, NODES_MAX, NodeRecord, REMEMBERED_MS, SOURCES_AT_ONCE,
+    script,
+};
+use relay_proto::source::SourceId;
+use relay_proto::{ChannelName, Epoch, Incarnation, KeyHash};
 
 use super::{Acquired, Answer, Attendance, Claim, Lease, Registry, Release, Renewed, Terms, View, ms};
 use crate::redis::{Failed, Link, Script};
@@ -36,6 +41,9 @@ struct Scripts {
     ban: Script,
     withdraw: Script,
     nodes: Script,
+    hold_sources: Script,
+    release_sources: Script,
+    remember: Script,
 }
 
 impl RedisRegistry {
@@ -134,6 +142,54 @@ impl Registry for RedisRegistry {
         let args = vec![key.to_string(), ms(ttl).to_string(), BANS_MAX.to_string()];
         self.link.run(&self.scripts.ban, vec![self.keys.bans(channel)], args, reply::banned)
     }
+
+    fn hold_sources<'a>(
+        &'a self,
+        sources: &'a [SourceId],
+        holder: Incarnation,
+        ttl: Duration,
+    ) -> Answer<'a, Vec<bool>> {
+        let args = vec![holder.to_string(), ms(ttl).max(1).to_string()];
+        self.link
+            .call(async move |mut connection| {
+                let mut held = Vec::with_capacity(sources.len());
+                for some in sources.chunks(SOURCES_AT_ONCE) {
+                    let keys: Vec<_> = some.iter().map(|source| self.keys.source(source)).collect();
+                    let answer = self.scripts.hold_sources.run(&mut connection, &keys, &args).await?;
+                    held.extend(reply::held(answer, some.len())?);
+                }
+                Ok(held)
+            })
+            .boxed()
+    }
+
+    fn release_sources<'a>(&'a self, sources: &'a [SourceId], holder: Incarnation) -> Answer<'a, ()> {
+        let args = vec![holder.to_string()];
+        self.link
+            .call(async move |mut connection| {
+                for some in sources.chunks(SOURCES_AT_ONCE) {
+                    let keys: Vec<_> = some.iter().map(|source| self.keys.source(source)).collect();
+                    let answer = self.scripts.release_sources.run(&mut connection, &keys, &args).await?;
+                    reply::sources_released(answer)?;
+                }
+                Ok(())
+            })
+            .boxed()
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, text: &'a str, ttl: Duration) -> Answer<'a, ()> {
+        if text.len() > MEMORY_BYTES_MAX {
+            return ready(Ok(())).boxed();
+        }
+        let (ttl, max) = (ms(ttl).max(1).to_string(), MEMORIES_MAX.to_string());
+        let args = vec![name.to_owned(), text.to_owned(), ttl, max];
+        self.link.run(&self.scripts.remember, self.keys.memories().into(), args, reply::kept)
+    }
+
+    fn remembered(&self) -> Answer<'_, Vec<(String, String)>> {
+        let args = vec![String::new(), String::new(), "0".to_owned(), MEMORIES_MAX.to_string()];
+        self.link.run(&self.scripts.remember, self.keys.memories().into(), args, reply::memories)
+    }
 }
 
 impl Scripts {
@@ -146,6 +202,9 @@ impl Scripts {
             ban: Script::new(script::BAN),
             withdraw: Script::new(script::WITHDRAW),
             nodes: Script::new(script::NODES),
+            hold_sources: Script::new(script::HOLD_SOURCES),
+            release_sources: Script::new(script::RELEASE_SOURCES),
+            remember: Script::new(script::REMEMBER),
         }
     }
 }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use relay_proto::backbone::Peer;
-use relay_proto::registry::{BANS_MAX, LeaseRecord, NodeRecord, REMEMBERED_MS};
-use relay_proto::{ChannelName, Epoch, KeyHash, NodeId};
+use relay_proto::registry::{
+    BANS_MAX, LeaseRecord, MEMORIES_MAX, MEMORY_BYTES_MAX, NodeRecord, REMEMBERED_MS,
+};
+use relay_proto::source::SourceId;
+use relay_proto::{ChannelName, Epoch, Incarnation, KeyHash, NodeId};
 
 use super::{Acquired, Attendance, Claim, Lease, Release, Renewed, Terms, View, ms};
 
@@ -15,6 +18,8 @@ use super::{Acquired, Attendance, Claim, Lease, Release, Renewed, Terms, View, m
 pub struct Table {
     channels: HashMap<ChannelName, Channel>,
     nodes: BTreeMap<NodeId, (NodeRecord, u64)>,
+    sources: HashMap<SourceId, (Incarnation, u64)>,
+    memories: BTreeMap<String, (String, u64)>,
     /// No epoch of a channel that was forgotten is greater.
     forgotten: Epoch,
 }
@@ -145,6 +150,55 @@ impl Table {
         bans.drain(..spare);
     }
 
+    /// See [`Registry::hold_sources`](super::Registry::hold_sources).
+    pub fn hold_sources(
+        &mut self,
+        sources: &[SourceId],
+        holder: Incarnation,
+        ttl: Duration,
+        now: u64,
+    ) -> Vec<bool> {
+        let until = now + ms(ttl).max(1);
+        let mut hold = |source: &SourceId| {
+            let (by, held_until) = self.sources.entry(source.clone()).or_insert((holder, 0));
+            if *held_until > now && *by != holder {
+                return false;
+            }
+            (*by, *held_until) = (holder, until);
+            true
+        };
+        sources.iter().map(&mut hold).collect()
+    }
+
+    /// See [`Registry::release_sources`](super::Registry::release_sources).
+    pub fn release_sources(&mut self, sources: &[SourceId], holder: Incarnation) {
+        for source in sources {
+            if self.sources.get(source).is_some_and(|(by, _)| *by == holder) {
+                self.sources.remove(source);
+            }
+        }
+    }
+
+    /// See [`Registry::remember`](super::Registry::remember).
+    pub fn remember(&mut self, name: &str, text: &str, ttl: Duration, now: u64) {
+        if text.len() > MEMORY_BYTES_MAX {
+            return;
+        }
+        self.memories.retain(|_, (_, until)| *until > now);
+        self.memories.insert(name.to_owned(), (text.to_owned(), now + ms(ttl).max(1)));
+        while self.memories.len() > MEMORIES_MAX {
+            let first = self.memories.iter().min_by_key(|(name, (_, until))| (*until, *name));
+            let Some(first) = first.map(|(name, _)| name.clone()) else { return };
+            self.memories.remove(&first);
+        }
+    }
+
+    /// See [`Registry::remembered`](super::Registry::remembered).
+    pub fn remembered(&mut self, now: u64) -> Vec<(String, String)> {
+        self.memories.retain(|_, (_, until)| *until > now);
+        self.memories.iter().map(|(name, (text, _))| (name.clone(), text.clone())).collect()
+    }
+
     /// Lets go of what Redis would have let expire.
     pub fn expire(&mut self, now: u64) {
         let forgotten = &mut self.forgotten;
@@ -157,6 +211,8 @@ impl Table {
             channel.lease.is_some() || !channel.bans.is_empty() || !channel.wanted.is_empty()
         });
         self.nodes.retain(|_, (_, until)| *until > now);
+        self.sources.retain(|_, (_, until)| *until > now);
+        self.memories.retain(|_, (_, until)| *until > now);
     }
 }
 

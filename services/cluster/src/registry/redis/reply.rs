@@ -66,6 +66,34 @@ pub(super) fn withdrawn(value: Value) -> Read<()> {
     one_of(value, &["withdrawn", "other", "absent"], "what came of a withdrawal")
 }
 
+pub(super) fn held(value: Value, sources: usize) -> Read<Vec<bool>> {
+    let answers = texts(value)?.into_iter().map(|text| match text.as_str() {
+        "held" => Ok(true),
+        "other" => Ok(false),
+        _ => Err(NotUnderstood("who has a source")),
+    });
+    let held = answers.collect::<Read<Vec<_>>>()?;
+    if held.len() == sources { Ok(held) } else { Err(NotUnderstood("who has each source")) }
+}
+
+pub(super) fn sources_released(value: Value) -> Read<()> {
+    one_of(value, &["released"], "what came of sources that were given back")
+}
+
+pub(super) fn kept(value: Value) -> Read<()> {
+    if texts(value)?.is_empty() { Ok(()) } else { Err(NotUnderstood("what came of a memory")) }
+}
+
+pub(super) fn memories(value: Value) -> Read<Vec<(String, String)>> {
+    let mut texts = texts(value)?.into_iter();
+    let mut memories = Vec::with_capacity(texts.len() / 2);
+    while let Some(name) = texts.next() {
+        memories.push((name, texts.next().ok_or(NotUnderstood("a memory of each name"))?));
+    }
+    memories.sort_unstable();
+    Ok(memories)
+}
+
 pub(super) fn names(value: Value) -> Read<Vec<NodeId>> {
     texts(value)?.iter().map(|name| parse(name, "a node's name")).collect()
 }
