@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use relay_lifecycle::config::{Setting, Settings};
 
 /// A way to run the program: which settings it has, and which of their defaults differ.
@@ -19,6 +19,11 @@ pub(super) trait Role {
 pub(super) struct Flags<R> {
     pub(super) texts: BTreeMap<String, String>,
     role: PhantomData<R>,
+}
+
+/// Whether a setting is a list: then its flag may also be given several times, which is the same as one with commas.
+fn is_list(setting: &Setting) -> bool {
+    setting.placeholder.ends_with(",…")
 }
 
 fn flag<R: Role>(setting: &Setting) -> Arg {
@@ -37,6 +42,7 @@ fn flag<R: Role>(setting: &Setting) -> Arg {
         .long_help(long)
         .help_heading(setting.heading)
         .allow_hyphen_values(true)
+        .action(if is_list(setting) { ArgAction::Append } else { ArgAction::Set })
 }
 
 impl<R: Role> clap::Args for Flags<R> {
@@ -59,8 +65,9 @@ impl<R: Role> clap::FromArgMatches for Flags<R> {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for setting in R::Settings::declared() {
             let key = setting.key();
-            if let Some(text) = matches.get_one::<String>(&key) {
-                self.texts.insert(key, text.clone());
+            if let Some(texts) = matches.get_many::<String>(&key) {
+                let texts: Vec<_> = texts.map(String::as_str).collect();
+                self.texts.insert(key, texts.join(","));
             }
         }
         Ok(())

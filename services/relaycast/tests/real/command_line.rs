@@ -44,6 +44,14 @@ fn help_lists_every_setting_with_variable_and_default() {
 }
 
 #[test]
+fn a_list_may_be_given_flag_by_flag() {
+    let text = stdout(run(&["edge", "--check", "--roles=publish", "--roles", "receive"]));
+    assert!(text.contains("roles = \"publish,receive\""), "{text}");
+    let twice = run(&["edge", "--check", "--region=a", "--region=b"]);
+    assert_eq!(twice.code, Some(2), "{}", twice.stderr);
+}
+
+#[test]
 fn one_file_serves_all_roles() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relaycast.toml");
