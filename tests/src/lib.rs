@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+pub mod bridge;
 pub mod certificates;
 pub mod client;
 pub mod cluster;

@@ -156,15 +156,7 @@ impl Node {
     /// # Panics
     /// When there is no such metric.
     pub async fn metric(&self, name: &str) -> f64 {
-        let body = get(self.admin, "/metrics").await;
-        let values: Vec<f64> = body
-            .lines()
-            .filter_map(|line| line.strip_prefix(name))
-            .filter(|rest| rest.starts_with([' ', '{']))
-            .map(|rest| rest.rsplit(' ').next().unwrap().parse().unwrap())
-            .collect();
-        assert!(!values.is_empty(), "no metric {name}");
-        values.iter().sum()
+        http::metric(self.admin, name).await
     }
 
     /// Waits until a metric, summed over its labels, has this value.

@@ -9,6 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use relay_proto::api::Sessions;
 use relay_proto::backbone::{Command, Request, SESSIONS_BYTES_MAX, Stated, from_json, from_json_within, to_json};
 use relay_proto::report::{Picks, Report, read};
+use relay_proto::source::{Answered, Ask, SourcesReport};
+use relay_proto::telemetry::{TELEMETRY_BYTES_MAX, Telemetry, TelemetryAsk};
 use serde::Serialize;
 
 fn same<T: Serialize + PartialEq + Debug, E: Debug>(
@@ -32,4 +34,9 @@ fuzz_target!(|bytes: &[u8]| {
     same(bytes, read::<Report>);
     same(bytes, read::<Picks>);
     same(bytes, from_json::<Command>);
+    same(bytes, read::<SourcesReport>);
+    same(bytes, from_json::<Ask>);
+    same(bytes, from_json::<Answered>);
+    same(bytes, |bytes| from_json_within::<Telemetry>(bytes, TELEMETRY_BYTES_MAX));
+    same(bytes, from_json::<TelemetryAsk>);
 });
