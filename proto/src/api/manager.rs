@@ -51,6 +51,9 @@ pub struct Urls {
     /// clients reach nodes through the stream-manager alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
+    /// Where an encoder or a device publishes by RTMP, where the node takes that and the request was for publishing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtmp: Option<String>,
 }
 
 /// How fresh a stream-manager's knowledge is.

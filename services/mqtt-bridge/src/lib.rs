@@ -2,3 +2,5 @@
 //! nobody does any more.
 
 mod driver;
+mod picker;
+mod pictures;

@@ -166,6 +166,7 @@ mod tests {
                 urls: Urls {
                     websocket: target.websocket().to_string(),
                     page: target.page().map(|page| page.to_string()),
+                    rtmp: None,
                 },
                 reserved_ms,
             };
