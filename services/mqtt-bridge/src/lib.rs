@@ -5,3 +5,5 @@ mod demand;
 mod driver;
 mod picker;
 mod pictures;
+mod rendezvous;
+mod telemetry;
