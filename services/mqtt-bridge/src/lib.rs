@@ -5,3 +5,4 @@ mod demand;
 mod driver;
 mod picker;
 mod pictures;
+pub mod kerberos;
