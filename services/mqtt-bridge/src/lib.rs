@@ -3,9 +3,9 @@
 
 mod demand;
 mod driver;
+pub mod kerberos;
 mod picker;
 mod pictures;
-pub mod kerberos;
 
 /// For the fuzz targets only.
 #[cfg(fuzzing)]
