@@ -13,6 +13,8 @@
 
 mod action;
 mod cipher;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod picture;
 mod settings;
 
@@ -20,14 +22,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use relay_proto::kerberos::{Message, Payload, Reply, Request, Timestamp, agents_topic, hub_topic};
-use relay_proto::source::{Command, Part, SourceId};
+use relay_proto::source::{Command, Part, SourceId, SourceReason};
 use serde_json::{Value as Json, json};
 
 use self::action::Awaited;
 use self::cipher::OpenError;
 use self::picture::{Assembler, Bad};
 pub use self::settings::{Secret, SecretError, Settings};
-use crate::driver::{CommandError, Driver, Effect, Effects, Ingest, Now, Outgoing, Qos, Sign, Ticket};
+use crate::driver::{CommandError, Driver, Effect, Effects, Ingest, Now, Outgoing, Qos, Retry, Sign, Ticket};
 
 /// How often an agent is asked. It sends pictures for three whole seconds after a request, and one may be lost.
 const ASK_MS: u64 = 2_000;
@@ -81,6 +83,8 @@ pub(crate) struct Kerberos {
 struct Device {
     source: SourceId,
     key: Part,
+    /// Whether it was told that the source is there: not where it was started and has never been heard.
+    known: bool,
     running: Option<Running>,
 }
 
@@ -119,7 +123,7 @@ impl Kerberos {
         };
         for camera in driver.settings.cameras.clone() {
             let device = driver.device(&camera);
-            effects.push(Effect::Known(driver.devices[device].source.clone(), true));
+            driver.make_known(device, effects);
         }
         driver
     }
@@ -131,38 +135,50 @@ impl Kerberos {
         }
         let device = self.devices.len();
         let source = SourceId::Kerberos { hub: self.settings.hub_key.clone(), device: key.clone() };
-        self.devices.push(Device { source, key: key.clone(), running: None });
+        self.devices.push(Device { source, key: key.clone(), known: false, running: None });
         self.by_key.insert(key.as_str().into(), device);
         device
     }
 
-    /// The device of a source, where it belongs to this hub.
-    fn device_of(&mut self, source: &SourceId) -> Option<usize> {
+    /// The device of a source, where there is one.
+    fn device_of(&self, source: &SourceId) -> Option<usize> {
         match source {
-            SourceId::Kerberos { hub, device } if *hub == self.settings.hub_key => Some(self.device(device)),
+            SourceId::Kerberos { hub, device } if *hub == self.settings.hub_key => {
+                self.by_key.get(device.as_str()).copied()
+            }
             _ => None,
         }
     }
 
+    /// Tells that a source is there. Whether that was not known.
+    fn make_known(&mut self, device: usize, effects: &mut Effects) -> bool {
+        let Device { source, known, .. } = &mut self.devices[device];
+        let is_new = !std::mem::replace(known, true);
+        if is_new {
+            effects.push(Effect::Known(source.clone(), true));
+        }
+        is_new
+    }
+
     /// A device was heard, or was once. `None` where there are too many.
     fn hear(&mut self, key: &str, effects: &mut Effects) -> Option<usize> {
-        if let Some(device) = self.by_key.get(key) {
-            return Some(*device);
+        let is_full = self.heard >= HEARD_MAX;
+        if let Some(device) = self.by_key.get(key).copied()
+            && (self.devices[device].known || is_full)
+        {
+            return Some(device);
         }
         let Ok(part) = key.parse::<Part>() else {
             effects.push(Effect::Malformed(MALFORMED_DEVICE));
             return None;
         };
-        if self.heard >= HEARD_MAX {
+        if is_full {
             effects.push(Effect::Malformed(TOO_MANY_DEVICES));
             return None;
         }
         self.heard += 1;
         let device = self.device(&part);
-        let source = self.devices[device].source.clone();
-        effects.push(Effect::Known(source.clone(), true));
-        // An agent that nobody asks is silent: after a restart nobody would know of it.
-        effects.push(Effect::Remember(source.to_string(), String::new()));
+        self.make_known(device, effects);
         Some(device)
     }
 
@@ -335,7 +351,13 @@ impl Driver for Kerberos {
             effects.push(Effect::Malformed(MALFORMED_DEVICE));
             return;
         }
+        let heard_before = self.heard;
         let Some(device) = self.hear(key, effects) else { return };
+        if self.heard > heard_before {
+            // An agent that nobody asks is silent: after a restart nobody would know of it.
+            let name = self.devices[device].source.to_string();
+            effects.push(Effect::Remember(name, String::new()));
+        }
         effects.push(Effect::Sign(self.devices[device].source.clone(), Sign::Online(true)));
         // The action is always in clear, and what nobody waits for is not worth to be decrypted.
         if Reply::of(&message.payload.action.0).is_some_and(|reply| self.is_wanted(device, reply)) {
@@ -351,7 +373,15 @@ impl Driver for Kerberos {
     }
 
     fn start(&mut self, source: &SourceId, _ingest: &Ingest, now: Now, effects: &mut Effects) {
-        let Some(device) = self.device_of(source) else { return };
+        let device = match source {
+            SourceId::Kerberos { hub, device } if *hub == self.settings.hub_key => self.device(device),
+            // Of a hub that was configured once.
+            _ => {
+                let (retry, reason) = (Retry::Never, SourceReason::Gone);
+                effects.push(Effect::Sign(source.clone(), Sign::Refused { retry, reason }));
+                return;
+            }
+        };
         if self.devices[device].running.is_none() {
             self.devices[device].running =
                 Some(Running { asked_ms: now.ms, next_ms: now.ms, picture_ms: now.ms });
@@ -361,8 +391,9 @@ impl Driver for Kerberos {
     }
 
     fn stop(&mut self, source: &SourceId, _now: Now, effects: &mut Effects) {
-        let Some(device) = self.device_of(source) else { return };
-        if let Some(running) = self.devices[device].running.take() {
+        if let Some(device) = self.device_of(source)
+            && let Some(running) = self.devices[device].running.take()
+        {
             self.asks.remove(&(running.next_ms, device));
             self.assembler.forget(device);
         }
@@ -427,14 +458,10 @@ impl Driver for Kerberos {
     }
 
     fn recall(&mut self, name: &str, _text: &str, _now: Now, effects: &mut Effects) {
-        let Ok(SourceId::Kerberos { hub, device }) = name.parse() else { return };
-        if hub == self.settings.hub_key
-            && self.heard < HEARD_MAX
-            && !self.by_key.contains_key(device.as_str())
+        if let Ok(SourceId::Kerberos { hub, device }) = name.parse()
+            && hub == self.settings.hub_key
         {
-            self.heard += 1;
-            let device = self.device(&device);
-            effects.push(Effect::Known(self.devices[device].source.clone(), true));
+            self.hear(device.as_str(), effects);
         }
     }
 
@@ -448,35 +475,6 @@ impl Driver for Kerberos {
             })
         });
         Json::Array(list.collect())
-    }
-}
-
-/// For the fuzz target only: every message is heard by a driver that waits for everything.
-#[cfg(fuzzing)]
-pub(crate) fn hear_anything(messages: &[Vec<u8>]) {
-    let settings = Settings {
-        hub_key: "hub".parse().expect("a part"),
-        hub_private_key: "hidden".parse().ok(),
-        symmetric_key: "encrypted".parse().ok(),
-        cameras: vec!["cam1".parse().expect("a part")],
-    };
-    let mut effects = Effects::new();
-    let mut driver = Kerberos::new(settings, 1, &mut effects);
-    let source = driver.devices[0].source.clone();
-    let now = |ms: u64| Now { ms, unix_ms: ms };
-    let ingest = Ingest { rtmp: None, options: Default::default() };
-    driver.start(&source, &ingest, now(0), &mut effects);
-    let ask = Command::Action { name: "get-ptz-position".to_owned(), value: Json::Null };
-    driver.command(Ticket(1), &source, &ask, now(0), &mut effects);
-    for (at, message) in messages.iter().enumerate() {
-        let at = now(at as u64 * 100);
-        driver.heard("kerberos/hub/hub", &Bytes::copy_from_slice(message), at, &mut effects);
-        driver.tick(at, &mut effects);
-    }
-    for effect in effects {
-        if let Effect::Picture(_, picture) = effect {
-            assert!(picture.starts_with(&[0xFF, 0xD8]) && picture.ends_with(&[0xFF, 0xD9]));
-        }
     }
 }
 

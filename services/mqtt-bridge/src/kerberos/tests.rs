@@ -298,6 +298,33 @@ fn a_device_that_was_heard_once_is_known_after_a_restart() {
 }
 
 #[test]
+fn a_device_that_was_started_before_it_was_heard_becomes_known_when_it_is() {
+    let mut bed = Bed::new();
+    bed.start("cam2");
+    let effects = bed.hear(&picture("cam2"));
+    assert_eq!(effects[0], Effect::Known(source("cam2"), true));
+    assert_eq!(effects[2..], came("cam2"));
+}
+
+#[test]
+fn what_belongs_to_another_hub_is_neither_started_nor_commanded() {
+    let mut bed = Bed::new();
+    let other: SourceId = "kerberos/hub2/cam1".parse().unwrap();
+    let (now, mut effects) = (bed.now(), Effects::new());
+    let ingest = Ingest { rtmp: None, options: StartOptions::default() };
+    bed.driver.start(&other, &ingest, now, &mut effects);
+    let refused = Sign::Refused { retry: Retry::Never, reason: SourceReason::Gone };
+    assert_eq!(effects, [Effect::Sign(other.clone(), refused)]);
+    let (zoom, mut effects) =
+        (Command::Action { name: "zoom".into(), value: json!({"zoom": 1}) }, Effects::new());
+    for source in [other, source("never-heard")] {
+        bed.driver.command(Ticket(1), &source, &zoom, now, &mut effects);
+    }
+    assert_eq!(effects, vec![Effect::Answer(Ticket(1), Err(CommandError::Offline)); 2]);
+    assert_eq!(bed.driver.next(), None);
+}
+
+#[test]
 fn answers_to_others_sessions_are_passed_over() {
     let mut bed = Bed::new();
     bed.start("cam1");
@@ -432,6 +459,8 @@ fn devices_that_appear_are_bounded_and_configured_ones_are_not_among_them() {
     assert_eq!(bed.hear(&json!({"device_id": "one-more"})), [Effect::Malformed("kerberos_devices")]);
     assert_eq!(bed.hear(&picture("cam1")), [online("cam1")]);
     assert_eq!(bed.hear(&json!({"device_id": "d0"})), [online("d0")]);
+    bed.start("started");
+    assert_eq!(bed.hear(&picture("started")), came("started"), "whoever is wanted is heard");
 }
 
 #[test]
