@@ -8,6 +8,7 @@ pub mod backbone;
 pub mod event;
 pub mod ids;
 pub mod journal;
+pub mod kerberos;
 pub mod key_hash;
 pub mod notice;
 pub mod registry;

@@ -1,0 +1,482 @@
+//! Kerberos agents: asks them for pictures for as long as somebody wants them, and hands on what comes. Contract:
+//! `proto/MQTT.md`, section Kerberos.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ An agent acknowledges nothing and refuses nothing. A picture is the only proof that it        │
+//! │ streams, and its silence is never taken for a reason.                                         │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Pictures come small and at most once a second. Video by WebRTC would be asked for in [`Driver::start`], by
+//! `request-hd-stream` instead of [`Request::SdStream`], and its answers be matched on device and session in `open_and_take`.
+
+mod action;
+mod cipher;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+mod picture;
+mod settings;
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use relay_proto::kerberos::{Message, Payload, Reply, Request, Timestamp, agents_topic, hub_topic};
+use relay_proto::source::{Command, Part, SourceId, SourceReason};
+use serde_json::{Value as Json, json};
+
+use self::action::Awaited;
+use self::cipher::OpenError;
+use self::picture::{Assembler, Bad};
+pub use self::settings::{Secret, SecretError, Settings};
+use crate::driver::{CommandError, Driver, Effect, Effects, Ingest, Now, Outgoing, Qos, Retry, Sign, Ticket};
+
+/// How often an agent is asked. It sends pictures for three whole seconds after a request, and one may be lost.
+const ASK_MS: u64 = 2_000;
+
+/// The second request comes this much earlier at most, so that cameras that began together are not asked together.
+const SPREAD_MS: u64 = 1_000;
+
+/// After this long without a picture it is asked less often: longer than the longest time between two key frames, and 5 s.
+const QUIET_MS: u64 = 15_000;
+
+/// How often it is asked then.
+const ASK_QUIET_MS: u64 = 10_000;
+
+/// Agents that appear by themselves. Whoever may publish can invent names; one bridge has thousands at most.
+const HEARD_MAX: usize = 10_000;
+
+/// Commands that wait for an answer. The oldest is given up for a newer one.
+const QUESTIONS_MAX: usize = 1_000;
+
+/// Memory for what is decrypted is kept up to this, which is more than a usual picture takes.
+const SPACE_KEPT_BYTES: usize = 256 << 10;
+
+/// Counted by these names, beside those of [`Bad`].
+const MALFORMED_MESSAGE: &str = "kerberos_message";
+const MALFORMED_DEVICE: &str = "kerberos_device";
+const MALFORMED_DECRYPT: &str = "kerberos_decrypt";
+const MALFORMED_INCOMPLETE: &str = "kerberos_incomplete";
+const TOO_MANY_DEVICES: &str = "kerberos_devices";
+
+/// All agents of a hub.
+#[derive(Debug)]
+pub(crate) struct Kerberos {
+    settings: Settings,
+    asked_topic: String,
+    heard_topic: String,
+    devices: Vec<Device>,
+    by_key: HashMap<Box<str>, usize>,
+    /// Devices that were not configured.
+    heard: usize,
+    /// When which device is to be asked.
+    asks: BTreeSet<(u64, usize)>,
+    /// In the order in which they were asked.
+    questions: Vec<Question>,
+    assembler: Assembler,
+    /// Where texts are decrypted, one for each layer.
+    spaces: [Vec<u8>; 2],
+    random: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Device {
+    source: SourceId,
+    key: Part,
+    /// Whether it was told that the source is there: not where it was started and has never been heard.
+    known: bool,
+    running: Option<Running>,
+}
+
+/// A device that is asked for pictures.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    asked_ms: u64,
+    next_ms: u64,
+    /// When the last picture came, or it was started.
+    picture_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    ticket: Ticket,
+    device: usize,
+    awaited: Awaited,
+    until_ms: u64,
+}
+
+impl Kerberos {
+    /// A driver of the agents of a hub, which knows the configured ones at once. The seed makes the names of its messages.
+    pub(crate) fn new(settings: Settings, seed: u64, effects: &mut Effects) -> Self {
+        let mut driver = Self {
+            asked_topic: agents_topic(&settings.hub_key),
+            heard_topic: hub_topic(&settings.hub_key),
+            settings,
+            devices: Vec::new(),
+            by_key: HashMap::new(),
+            heard: 0,
+            asks: BTreeSet::new(),
+            questions: Vec::new(),
+            assembler: Assembler::default(),
+            spaces: [Vec::new(), Vec::new()],
+            random: fastrand::Rng::with_seed(seed),
+        };
+        for camera in driver.settings.cameras.clone() {
+            let device = driver.device(&camera);
+            driver.make_known(device, effects);
+        }
+        driver
+    }
+
+    /// The device of a key; a new one, where there is none.
+    fn device(&mut self, key: &Part) -> usize {
+        if let Some(device) = self.by_key.get(key.as_str()) {
+            return *device;
+        }
+        let device = self.devices.len();
+        let source = SourceId::Kerberos { hub: self.settings.hub_key.clone(), device: key.clone() };
+        self.devices.push(Device { source, key: key.clone(), known: false, running: None });
+        self.by_key.insert(key.as_str().into(), device);
+        device
+    }
+
+    /// The device of a source, where there is one.
+    fn device_of(&self, source: &SourceId) -> Option<usize> {
+        match source {
+            SourceId::Kerberos { hub, device } if *hub == self.settings.hub_key => {
+                self.by_key.get(device.as_str()).copied()
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells that a source is there. Whether that was not known.
+    fn make_known(&mut self, device: usize, effects: &mut Effects) -> bool {
+        let Device { source, known, .. } = &mut self.devices[device];
+        let is_new = !std::mem::replace(known, true);
+        if is_new {
+            effects.push(Effect::Known(source.clone(), true));
+        }
+        is_new
+    }
+
+    /// A device was heard, or was once. `None` where there are too many.
+    fn hear(&mut self, key: &str, effects: &mut Effects) -> Option<usize> {
+        let is_full = self.heard >= HEARD_MAX;
+        if let Some(device) = self.by_key.get(key).copied()
+            && (self.devices[device].known || is_full)
+        {
+            return Some(device);
+        }
+        let Ok(part) = key.parse::<Part>() else {
+            effects.push(Effect::Malformed(MALFORMED_DEVICE));
+            return None;
+        };
+        if is_full {
+            effects.push(Effect::Malformed(TOO_MANY_DEVICES));
+            return None;
+        }
+        self.heard += 1;
+        let device = self.device(&part);
+        self.make_known(device, effects);
+        Some(device)
+    }
+
+    fn publish(&mut self, device: usize, request: &Request, now: Now, effects: &mut Effects) {
+        let mid = uuid(self.random.u128(..));
+        let payload = request.message(&mid, &self.devices[device].key, Timestamp::of_ms(now.unix_ms));
+        // Never QoS 1: for an agent that is away the broker would keep what is of no use later, and what would then turn
+        // a camera that nobody looks at.
+        let (topic, qos) = (self.asked_topic.clone(), Qos::AtMostOnce);
+        effects.push(Effect::Publish(Outgoing { topic, qos, payload: payload.into() }));
+    }
+
+    /// Asks for pictures, and says when to ask again.
+    fn ask(&mut self, device: usize, after_ms: u64, now: Now, effects: &mut Effects) {
+        let Some(running) = &mut self.devices[device].running else { return };
+        self.asks.remove(&(running.next_ms, device));
+        running.asked_ms = now.ms;
+        running.next_ms = now.ms.saturating_add(after_ms);
+        self.asks.insert((running.next_ms, device));
+        self.publish(device, &Request::SdStream, now, effects);
+    }
+
+    fn ask_first(&mut self, device: usize, now: Now, effects: &mut Effects) {
+        let after_ms = ASK_MS - self.random.u64(..=SPREAD_MS);
+        self.ask(device, after_ms, now, effects);
+    }
+
+    /// A picture came: an agent that was quiet is asked as often as the others again.
+    fn pictured(&mut self, device: usize, now: Now) {
+        let Some(running) = &mut self.devices[device].running else { return };
+        running.picture_ms = now.ms;
+        let next_ms = running.next_ms.min(running.asked_ms.saturating_add(ASK_MS));
+        if next_ms != running.next_ms {
+            self.asks.remove(&(running.next_ms, device));
+            running.next_ms = next_ms;
+            self.asks.insert((next_ms, device));
+        }
+    }
+
+    /// Whether anybody waits for this of the device.
+    fn is_wanted(&self, device: usize, reply: Reply) -> bool {
+        match reply {
+            Reply::Picture => self.devices[device].running.is_some(),
+            Reply::PtzPosition | Reply::VerifyResult => self.questions.iter().any(|q| q.device == device),
+        }
+    }
+
+    /// Opens what covers a payload, and takes what lies in it.
+    fn open_and_take(&mut self, device: usize, message: &Message<'_>, now: Now, effects: &mut Effects) {
+        let [hidden_space, encrypted_space] = &mut self.spaces;
+        let (mut hidden_space, mut encrypted_space) =
+            (std::mem::take(hidden_space), std::mem::take(encrypted_space));
+        let opened = self.open(message, &mut hidden_space, &mut encrypted_space);
+        match opened {
+            Ok(Some(payload)) => self.take(device, &payload, now, effects),
+            Ok(None) => self.take(device, &message.payload, now, effects),
+            Err(OpenError::Base64) => effects.push(Effect::Malformed(Bad::Base64.name())),
+            Err(OpenError::Form | OpenError::Key) => {
+                effects.push(Effect::Malformed(MALFORMED_DECRYPT));
+                effects.push(Effect::Sign(self.devices[device].source.clone(), Sign::Unreadable));
+            }
+        }
+        for space in [&mut hidden_space, &mut encrypted_space] {
+            space.clear();
+            space.shrink_to(SPACE_KEPT_BYTES);
+        }
+        self.spaces = [hidden_space, encrypted_space];
+    }
+
+    /// What lies under the layers, the outer of which is the hub's. `None` where there is no layer.
+    fn open<'a>(
+        &self,
+        message: &Message<'_>,
+        hidden_space: &'a mut Vec<u8>,
+        encrypted_space: &'a mut Vec<u8>,
+    ) -> Result<Option<Payload<'a>>, OpenError> {
+        let device_id = &message.device_id.0;
+        let mut inner = None;
+        if message.hidden.is_true() {
+            let text = &message.payload.hidden_value.0;
+            inner = Some(layer(text, self.settings.hub_private_key.as_ref(), device_id, hidden_space)?);
+        }
+        if message.encrypted.is_true() {
+            let text = &inner.as_ref().unwrap_or(&message.payload).encrypted_value.0;
+            inner = Some(layer(text, self.settings.symmetric_key.as_ref(), device_id, encrypted_space)?);
+        }
+        Ok(inner)
+    }
+
+    fn take(&mut self, device: usize, payload: &Payload<'_>, now: Now, effects: &mut Effects) {
+        match Reply::of(&payload.action.0) {
+            Some(Reply::Picture) if self.devices[device].running.is_some() => {
+                self.take_picture(device, payload, now, effects);
+            }
+            Some(Reply::PtzPosition | Reply::VerifyResult) => {
+                self.questions.retain(|question| {
+                    let answer = question.awaited.answer(payload).filter(|_| question.device == device);
+                    let Some(answer) = answer else { return true };
+                    effects.push(Effect::Answer(question.ticket, Ok(answer)));
+                    false
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn take_picture(&mut self, device: usize, payload: &Payload<'_>, now: Now, effects: &mut Effects) {
+        self.expire(now, effects);
+        let value = &payload.value;
+        let picture = match value.image.text() {
+            Some(image) => picture::whole(image).map(Some),
+            None => self.assembler.piece(device, value, now.ms),
+        };
+        match picture {
+            Ok(Some(picture)) => {
+                self.pictured(device, now);
+                effects.push(Effect::Picture(self.devices[device].source.clone(), picture));
+            }
+            Ok(None) => {}
+            Err(bad) => effects.push(Effect::Malformed(bad.name())),
+        }
+    }
+
+    fn expire(&mut self, now: Now, effects: &mut Effects) {
+        for _ in 0..self.assembler.expire(now.ms) {
+            effects.push(Effect::Malformed(MALFORMED_INCOMPLETE));
+        }
+    }
+
+    /// The key of a device that a topic of this hub names; `Some(None)` for the topic of all.
+    fn topic_of<'t>(&self, topic: &'t str) -> Option<Option<&'t str>> {
+        let rest = topic.strip_prefix(self.heard_topic.as_str())?;
+        if rest.is_empty() { Some(None) } else { rest.strip_prefix('/').map(Some) }
+    }
+}
+
+/// Opens one layer.
+fn layer<'a>(
+    text: &str,
+    key: Option<&Secret>,
+    device_id: &str,
+    space: &'a mut Vec<u8>,
+) -> Result<Payload<'a>, OpenError> {
+    let plain = cipher::open(text, key.ok_or(OpenError::Key)?, space)?;
+    let payload: Payload<'a> = serde_json::from_slice(plain).map_err(|_| OpenError::Key)?;
+    if payload.device_id.0 == device_id { Ok(payload) } else { Err(OpenError::Key) }
+}
+
+/// A UUID of version 4, of random bits.
+fn uuid(bits: u128) -> String {
+    let bits = bits & !(0xF << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+impl Driver for Kerberos {
+    fn filters(&self) -> Vec<String> {
+        vec![self.heard_topic.clone(), format!("{}/+", self.heard_topic)]
+    }
+
+    fn heard(&mut self, topic: &str, payload: &Bytes, now: Now, effects: &mut Effects) {
+        let Some(of) = self.topic_of(topic) else { return };
+        let Ok(message) = serde_json::from_slice::<Message<'_>>(payload) else {
+            effects.push(Effect::Malformed(MALFORMED_MESSAGE));
+            return;
+        };
+        let key = message.device_id.0.as_ref();
+        // A broker may let each agent publish on its own topic only.
+        if of.is_some_and(|of| of != key) {
+            effects.push(Effect::Malformed(MALFORMED_DEVICE));
+            return;
+        }
+        let heard_before = self.heard;
+        let Some(device) = self.hear(key, effects) else { return };
+        if self.heard > heard_before {
+            // An agent that nobody asks is silent: after a restart nobody would know of it.
+            let name = self.devices[device].source.to_string();
+            effects.push(Effect::Remember(name, String::new()));
+        }
+        effects.push(Effect::Sign(self.devices[device].source.clone(), Sign::Online(true)));
+        // The action is always in clear, and what nobody waits for is not worth to be decrypted.
+        if Reply::of(&message.payload.action.0).is_some_and(|reply| self.is_wanted(device, reply)) {
+            self.open_and_take(device, &message, now, effects);
+        }
+    }
+
+    fn connected(&mut self, now: Now, effects: &mut Effects) {
+        let running: Vec<usize> = self.asks.iter().map(|(_, device)| *device).collect();
+        for device in running {
+            self.ask_first(device, now, effects);
+        }
+    }
+
+    fn start(&mut self, source: &SourceId, _ingest: &Ingest, now: Now, effects: &mut Effects) {
+        let device = match source {
+            SourceId::Kerberos { hub, device } if *hub == self.settings.hub_key => self.device(device),
+            // Of a hub that was configured once.
+            _ => {
+                let (retry, reason) = (Retry::Never, SourceReason::Gone);
+                effects.push(Effect::Sign(source.clone(), Sign::Refused { retry, reason }));
+                return;
+            }
+        };
+        if self.devices[device].running.is_none() {
+            self.devices[device].running =
+                Some(Running { asked_ms: now.ms, next_ms: now.ms, picture_ms: now.ms });
+            self.ask_first(device, now, effects);
+        }
+        effects.push(Effect::Sign(source.clone(), Sign::Accepted));
+    }
+
+    fn stop(&mut self, source: &SourceId, _now: Now, effects: &mut Effects) {
+        if let Some(device) = self.device_of(source)
+            && let Some(running) = self.devices[device].running.take()
+        {
+            self.asks.remove(&(running.next_ms, device));
+            self.assembler.forget(device);
+        }
+        // Who is not asked stops by himself.
+        effects.push(Effect::Sign(source.clone(), Sign::Stopped));
+    }
+
+    fn command(
+        &mut self,
+        ticket: Ticket,
+        source: &SourceId,
+        command: &Command,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let read = match command {
+            Command::Action { name, value } => action::read(name, value),
+            _ => Err(action::no_action()),
+        };
+        let device = self.device_of(source).ok_or(CommandError::Offline);
+        let (device, (request, awaited)) = match device.and_then(|device| Ok((device, read?))) {
+            Ok(both) => both,
+            Err(error) => {
+                effects.push(Effect::Answer(ticket, Err(error)));
+                return;
+            }
+        };
+        self.publish(device, &request, now, effects);
+        let Some(awaited) = awaited else {
+            effects.push(Effect::Answer(ticket, Ok(json!({ "sent": true }))));
+            return;
+        };
+        if self.questions.len() >= QUESTIONS_MAX {
+            let oldest = self.questions.remove(0);
+            effects.push(Effect::Answer(oldest.ticket, Err(CommandError::NoReply)));
+        }
+        let until_ms = now.ms.saturating_add(awaited.ms_max());
+        self.questions.push(Question { ticket, device, awaited, until_ms });
+    }
+
+    fn tick(&mut self, now: Now, effects: &mut Effects) {
+        self.expire(now, effects);
+        while let Some((_, device)) = self.asks.first().copied().filter(|(due_ms, _)| *due_ms <= now.ms) {
+            let quiet = self.devices[device]
+                .running
+                .is_some_and(|running| now.ms.saturating_sub(running.picture_ms) >= QUIET_MS);
+            self.ask(device, if quiet { ASK_QUIET_MS } else { ASK_MS }, now, effects);
+        }
+        self.questions.retain(|question| {
+            let waits = now.ms < question.until_ms;
+            if !waits {
+                effects.push(Effect::Answer(question.ticket, Err(CommandError::NoReply)));
+            }
+            waits
+        });
+    }
+
+    fn next(&self) -> Option<u64> {
+        let ask = self.asks.first().map(|(due_ms, _)| *due_ms);
+        let question = self.questions.iter().map(|question| question.until_ms).min();
+        [ask, question, self.assembler.next()].into_iter().flatten().min()
+    }
+
+    fn recall(&mut self, name: &str, _text: &str, _now: Now, effects: &mut Effects) {
+        if let Ok(SourceId::Kerberos { hub, device }) = name.parse()
+            && hub == self.settings.hub_key
+        {
+            self.hear(device.as_str(), effects);
+        }
+    }
+
+    fn devices(&self, _now: Now) -> Json {
+        let list = self.devices.iter().map(|device| {
+            json!({
+                "source": device.source.to_string(), "configured": self.settings.cameras.contains(&device.key),
+                "asked": device.running.is_some(),
+                "actions": ["ptz", "preset", "zoom", "absolute-move", "get-ptz-position", "record", "trigger-relay",
+                            "verify-stream"],
+            })
+        });
+        Json::Array(list.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
