@@ -26,6 +26,10 @@ const WORD_BYTES_MAX: usize = 32;
 pub struct Sources {
     /// By name.
     pub sources: Vec<Source>,
+    /// The `after` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub next: Option<SourceId>,
 }
 
 /// Why a request is no command.
@@ -91,25 +95,27 @@ pub fn command(path: &str, body: &[u8]) -> Result<(SourceId, Command), CommandEr
     }
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     let command = match (verb, id.kind()) {
-        ("start", _) => Command::Start(start(read(body)?)?),
+        ("start", _) => {
+            Command::Start(start(read(body, "an object with quality and protocol, or without")?)?)
+        }
         ("stop", _) => {
-            let Nothing {} = read(body)?;
+            let Nothing {} = read(body, "empty")?;
             Command::Stop
         }
         ("quality", SourceKind::Dji) => {
-            let Quality { quality } = read(body)?;
+            let Quality { quality } = read(body, "an object with quality, a number")?;
             Command::Quality { quality: checked_quality(quality)? }
         }
         ("lens", SourceKind::Dji) => {
-            let Lens { lens } = read(body)?;
+            let Lens { lens } = read(body, "an object with lens, a text")?;
             Command::Lens { lens: word("lens", lens)? }
         }
         ("camera", SourceKind::Dji) => {
-            let Camera { position } = read(body)?;
+            let Camera { position } = read(body, "an object with position, inside or outside")?;
             Command::Camera { position }
         }
         (name, SourceKind::Kerberos) if is_verb(name) => {
-            Command::Action { name: name.to_owned(), value: read::<Value>(body)? }
+            Command::Action { name: name.to_owned(), value: read::<Value>(body, "JSON")? }
         }
         _ => return Err(CommandError::Verb),
     };
@@ -145,8 +151,9 @@ struct Camera {
     position: CameraPosition,
 }
 
-fn read<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, CommandError> {
-    serde_json::from_slice(body).map_err(|error| CommandError::Body(error.to_string()))
+/// Of what was sent nothing is told back.
+fn read<T: for<'a> Deserialize<'a>>(body: &[u8], expected: &'static str) -> Result<T, CommandError> {
+    serde_json::from_slice(body).map_err(|_| CommandError::Body(format!("the body is not {expected}")))
 }
 
 fn start(Start { quality, protocol }: Start) -> Result<StartOptions, CommandError> {
