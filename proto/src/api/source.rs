@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backbone::to_json;
 use crate::source::{CameraPosition, Command, Source, SourceId, SourceIdError, SourceKind, StartOptions};
 
 /// The longest body of a command: with what is around it, the request to the bridge stays below
@@ -115,7 +116,12 @@ pub fn command(path: &str, body: &[u8]) -> Result<(SourceId, Command), CommandEr
             Command::Camera { position }
         }
         (name, SourceKind::Kerberos) if is_verb(name) => {
-            Command::Action { name: name.to_owned(), value: read::<Value>(body, "JSON")? }
+            let value: Value = read(body, "JSON")?;
+            // `1e15` is written as a number of 18 characters.
+            if to_json(&value).len() > COMMAND_BYTES_MAX {
+                return Err(CommandError::TooLong);
+            }
+            Command::Action { name: name.to_owned(), value }
         }
         _ => return Err(CommandError::Verb),
     };
@@ -272,6 +278,11 @@ mod tests {
         let (source, longest) = command(&path, value(COMMAND_BYTES_MAX).as_bytes()).unwrap();
         let ask = crate::source::Ask::Command { source, command: longest };
         assert!(crate::backbone::to_json(&ask).len() <= crate::backbone::JSON_BYTES_MAX);
+        assert_eq!(
+            command(&path, format!("[{}1]", "1e15,".repeat(300)).as_bytes()).unwrap_err(),
+            CommandError::TooLong,
+            "it would be longer on its way"
+        );
         assert_eq!(
             command(&path, value(COMMAND_BYTES_MAX + 1).as_bytes()).unwrap_err(),
             CommandError::TooLong

@@ -162,8 +162,8 @@ impl Bridge {
             if telling.named.len() < SOURCES_PER_BRIDGE_MAX {
                 telling.named.insert(source.id.clone());
             }
-            let is_older = |told: &Told| told.word > telling.since && told.word < word;
-            if !self.sources.get(&source.id).is_some_and(is_older) {
+            let is_newer = |told: &Told| told.word > telling.since && told.word < word;
+            if !self.sources.get(&source.id).is_some_and(is_newer) {
                 self.note(source, word);
             }
         }

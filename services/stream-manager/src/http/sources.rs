@@ -95,10 +95,16 @@ pub(super) async fn command(
     body: Body,
 ) -> Result<Response, Problem> {
     let path = named(&uri);
-    if !path.contains(':') && !path.contains("%3") {
-        return Err(Problem::only("GET, HEAD"));
-    }
+    let (name, _) = path.split_once(':').ok_or(Problem::only("GET, HEAD"))?;
+    let id = source::source(name).map_err(|error| Problem::bad(format!("the source {error}")))?;
     no_parameters(&uri)?;
+    let bridge = {
+        let known = replica.known();
+        let found = known.sources.find(&id).map(|(peer, _)| peer.clone());
+        let otherwise =
+            if known.sources.any_bridge().is_some() { Kind::UnknownSource } else { Kind::NoBridge };
+        found.ok_or_else(|| absent(otherwise))?
+    };
     let body = timeout(BODY_WITHIN, to_bytes(body, COMMAND_BYTES_MAX))
         .await
         .map_err(|_| Problem::bad("the body does not come"))?
@@ -108,13 +114,6 @@ pub(super) async fn command(
         CommandError::TooLong => Problem::new(Kind::BodyTooLarge),
         CommandError::Source(_) | CommandError::Body(_) => Problem::bad(error.to_string()),
     })?;
-    let bridge = {
-        let known = replica.known();
-        let found = known.sources.find(&source).map(|(peer, _)| peer.clone());
-        let otherwise =
-            if known.sources.any_bridge().is_some() { Kind::UnknownSource } else { Kind::NoBridge };
-        found.ok_or_else(|| absent(otherwise))?
-    };
     info!(channel = %source.channel(), bridge = %bridge.node, "a source is told what to do");
     ask(&replica, &bridge, &Ask::Command { source, command }, DONE_WITHIN).await
 }
