@@ -95,8 +95,8 @@ async fn sources_come_by_name_in_pages_and_by_what_they_do() {
     let list =
         async |query: &str| running.client.read(&format!("/v1/sources{query}")).await.json::<Sources>();
     assert_eq!(list("").await.sources.len(), 2);
-    assert_eq!(list("?kind=dji").await.sources, [dock.clone()]);
-    assert_eq!(list("?state=live").await.sources, [camera.clone()]);
+    assert_eq!(list("?kind=dji").await.sources, [dock]);
+    assert_eq!(list("?state=live").await.sources, std::slice::from_ref(&camera));
     let mut seen = Vec::new();
     let mut next = None;
     loop {
