@@ -91,9 +91,6 @@ impl Wanted {
                 _ => return Err(query::unknown(PARAMETERS)),
             }
         }
-        if source.is_some() && (channel.is_some() || key.is_some()) {
-            return Err(Problem::bad("source names the channel and the key, so there is neither beside it"));
-        }
         Ok(Self {
             source,
             role: role.unwrap_or(Role::Receive),
@@ -127,6 +124,9 @@ impl Wanted {
         let keys = SourceKeys::of(&replica.links.secret, &channel).ok_or(Problem::new(Kind::NoSecret))?;
         if replica.known().sources.find(source).is_none() {
             return Err(Problem::new(Kind::UnknownSource));
+        }
+        if self.channel.is_some() || self.key.is_some() {
+            return Err(Problem::bad("source names the channel and the key, so there is neither beside it"));
         }
         self.channel = Some(channel);
         self.key = Some(match self.role {
