@@ -39,4 +39,11 @@ fuzz_target!(|bytes: &[u8]| {
     same(bytes, from_json::<Answered>);
     same(bytes, |bytes| from_json_within::<Telemetry>(bytes, TELEMETRY_BYTES_MAX));
     same(bytes, from_json::<TelemetryAsk>);
+    // A command over HTTP: what follows `/v1/sources/`, and the body after the first line.
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    if let (Some(Ok(path)), body) = (parts.next().map(std::str::from_utf8), parts.next().unwrap_or_default()) {
+        if let Ok((source, command)) = relay_proto::api::source::command(path, body) {
+            same(&to_json(&Ask::Command { source, command }), from_json::<Ask>);
+        }
+    }
 });

@@ -1,6 +1,7 @@
 //! What a node tells over HTTP. Normative text: `proto/API.md`.
 
 pub mod manager;
+pub mod source;
 
 use serde::{Deserialize, Serialize};
 

@@ -10,6 +10,9 @@ use crate::journal::MemoryJournal;
 use crate::registry::MemoryRegistry;
 use crate::{Backbone, Journal, Registry};
 
+/// As long as a key of HMAC-SHA-256 is of use.
+const ALONE_SECRET_BYTES: usize = 32;
+
 /// How a process reaches the others.
 #[derive(Debug, Clone)]
 pub struct Links {
@@ -28,15 +31,30 @@ pub struct Links {
 }
 
 impl Links {
-    /// Of a process that is alone.
+    /// Of a process that is alone. Nobody else has to know its secret, so it is drawn; where the system has no randomness there
+    /// is none, and so no keys of sources.
     pub fn alone() -> Self {
+        let mut secret = [0; ALONE_SECRET_BYTES];
+        let secret: &[u8] = if getrandom::fill(&mut secret).is_ok() { &secret } else { &[] };
         Self {
             registry: Arc::new(MemoryRegistry::new()),
             backbone: Arc::new(MemoryBackbone::new()),
             journal: Arc::new(MemoryJournal::new()),
             cluster: DEFAULT_CLUSTER.parse().expect("the default follows the grammar"),
-            secret: Arc::from([]),
+            secret: Arc::from(secret),
             shared: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_are_alone_have_secrets_of_their_own() {
+        let [one, other] = [Links::alone(), Links::alone()];
+        assert_eq!(one.secret.len(), ALONE_SECRET_BYTES);
+        assert_ne!(one.secret, other.secret);
     }
 }

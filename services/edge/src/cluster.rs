@@ -51,6 +51,11 @@ impl Cluster {
         KeyHash::of(&self.secret, channel, key)
     }
 
+    /// What keys are hashed with, and what those of sources are made of.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
     /// A claim of this node.
     pub(crate) fn claim(&self, channel: &ChannelName, key: KeyHash, exceeds: Epoch) -> Claim {
         let (channel, peer) = (channel.clone(), self.peer.clone());

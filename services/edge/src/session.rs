@@ -14,7 +14,7 @@ use crate::keeper::{Ended, Keeper, Session};
 use crate::metrics::Counted;
 use crate::node::Node;
 use crate::socket::{self, InboundLimits, Traffic};
-use crate::{probe, publisher, receiver, upstream};
+use crate::{auth, probe, publisher, receiver, upstream};
 
 /// Largest message from a client that has nothing to send but heartbeats.
 const IDLE_MESSAGE_BYTES_MAX: usize = 4 << 10;
@@ -85,10 +85,20 @@ impl Session {
             return Close::Banned.into();
         }
         let _listed = node.sessions.list(id, target.kind, &target.channel, key, &self.outlet);
+        let secret = node.cluster.secret();
         if target.kind == Kind::Publish {
+            if let Err(close) = auth::publishing(secret, &target.channel, &target.key) {
+                return close.into();
+            }
             // Boxed: the largest role would set the size of every task, and there are far more receivers.
             return Box::pin(publisher::run(self, &channel, key)).await;
         }
+        let policy = node.config.receive_policy;
+        // Before the channel is wanted. A ban is for the key that was presented, so this is for nothing but to be let in.
+        let key = match auth::receiving(policy, secret, &target.channel, &target.key) {
+            Ok(key) => key,
+            Err(close) => return close.into(),
+        };
         let _wanted = Wanted::new(&channel, || {
             node.cluster.spawn(upstream::run(Arc::clone(&node), Arc::clone(&channel)));
         });

@@ -21,6 +21,7 @@ pub(crate) mod problem;
 pub(crate) mod query;
 mod sessions;
 pub(crate) mod snapshot;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -146,6 +147,24 @@ const ENDPOINTS: &[Endpoint] = &[
         need: Some(Need::Operate),
         methods: || post(commands::on_session),
         documented: &[("post", "/v1/sessions/{session}:kick")],
+    },
+    Endpoint {
+        path: "/v1/sources",
+        need: Some(Need::ReadPrivate),
+        methods: || get(sources::list),
+        documented: &[("get", "/v1/sources")],
+    },
+    Endpoint {
+        path: "/v1/sources/{*id}",
+        need: Some(Need::ReadPrivate),
+        methods: || get(sources::one).post(sources::command),
+        documented: &[("get", "/v1/sources/{id}"), ("post", "/v1/sources/{id}:{verb}")],
+    },
+    Endpoint {
+        path: "/v1/devices",
+        need: Some(Need::ReadPrivate),
+        methods: || get(sources::devices),
+        documented: &[("get", "/v1/devices")],
     },
     Endpoint {
         path: "/v1/events",
@@ -291,7 +310,11 @@ impl Http {
     ) -> Result<(Bytes, bool), Problem> {
         let replica = &*self.replica;
         access::check(&replica.config, Need::Read, request.headers(), Some(From(peer)))?;
-        let wanted = Wanted::parse(request.uri().query())?;
+        let mut wanted = Wanted::parse(request.uri().query())?;
+        if let Some(need) = wanted.needs() {
+            access::check(&replica.config, need, request.headers(), Some(From(peer)))?;
+            wanted.open(replica)?;
+        }
         if wanted.waits() {
             // Boxed: what waits is large, and all other picks would carry it along.
             return Ok((Box::pin(pick::wait(replica, &wanted, reserve)).await?, true));

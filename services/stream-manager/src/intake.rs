@@ -16,6 +16,7 @@ use relay_cluster::backbone::RequestError;
 use relay_lifecycle::readiness::Latch;
 use relay_proto::backbone::{Request, to_json};
 use relay_proto::report::{self, Picked, Picks, Report};
+use relay_proto::source::SourcesReport;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -67,14 +68,18 @@ impl Ready {
 pub(crate) async fn hear(replica: Arc<Replica>) {
     let backbone = &replica.links.backbone;
     let (reports, picks) = (replica.subjects.reports(), replica.subjects.picks());
+    let sources = replica.subjects.sources();
     let mut contact = backbone.contact();
     loop {
         contact.borrow_and_update();
-        if let (Ok(reports), Ok(picks)) =
-            (backbone.subscribe(&reports).await, backbone.subscribe(&picks).await)
-        {
+        if let (Ok(reports), Ok(picks), Ok(sources)) = (
+            backbone.subscribe(&reports).await,
+            backbone.subscribe(&picks).await,
+            backbone.subscribe(&sources).await,
+        ) {
             let mut reports = reports.ready_chunks(BATCH_MAX);
             let mut picks = picks.ready_chunks(BATCH_MAX);
+            let mut sources = sources.ready_chunks(BATCH_MAX);
             loop {
                 tokio::select! {
                     Some(messages) = reports.next() => {
@@ -82,6 +87,9 @@ pub(crate) async fn hear(replica: Arc<Replica>) {
                     }
                     Some(messages) = picks.next() => {
                         picked(&replica, messages.into_iter().map(|message| message.payload));
+                    }
+                    Some(messages) = sources.next() => {
+                        told(&replica, messages.into_iter().map(|message| message.payload));
                     }
                     else => break,
                 }
@@ -118,6 +126,15 @@ fn picked(replica: &Replica, payloads: impl Iterator<Item = Bytes>) {
     let mut known = replica.known();
     for Picked { node, count } in others.iter().flat_map(|picks| &picks.picks) {
         known.view.reserve(node, *count, now);
+    }
+}
+
+fn told(replica: &Replica, payloads: impl Iterator<Item = Bytes>) {
+    let reports: Vec<SourcesReport> = payloads.filter_map(|payload| understood(replica, &payload)).collect();
+    let now = replica.now();
+    let mut known = replica.known();
+    for report in reports {
+        known.sources.heard(report, now);
     }
 }
 
@@ -220,7 +237,11 @@ pub(crate) async fn keep_house(replica: Arc<Replica>) {
         tokio::select! {
             _ = tick.tick() => {
                 let now = replica.now();
-                replica.known().view.tick(now);
+                {
+                    let mut known = replica.known();
+                    known.view.tick(now);
+                    known.sources.tick(now);
+                }
                 count(&replica, now);
             }
             _ = figures.tick() => show(&replica),

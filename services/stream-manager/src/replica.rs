@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::http::snapshot::Snapshots;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
+use crate::sources::Sources;
 use crate::urls::Public;
 use crate::view::{Timing, View};
 use crate::webhooks::Census;
@@ -33,6 +34,9 @@ pub(crate) const WAITS_MAX: usize = 4096;
 
 /// Requests at a time that ask nodes: each may ask all of them.
 const ASKS_MAX: usize = 64;
+
+/// Requests at a time that wait for a bridge, which may take a minute.
+const ORDERS_MAX: usize = 64;
 
 /// Clients at a time that follow events.
 const FOLLOWERS_MAX: usize = 1024;
@@ -52,6 +56,7 @@ pub(crate) struct Replica {
     pub(crate) metrics: Metrics,
     pub(crate) waits: Semaphore,
     pub(crate) asks: Semaphore,
+    pub(crate) orders: Semaphore,
     pub(crate) followers: Arc<Semaphore>,
     pub(crate) backlogs: Semaphore,
     pub(crate) recent: Recent,
@@ -73,6 +78,7 @@ pub(crate) struct Replica {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) view: View,
+    pub(crate) sources: Sources,
     /// Own picks of which the other replicas have not been told, by the node's number. A node that has taken the number of one
     /// that left gets what was kept there a moment ago, which does it no harm.
     untold: Vec<u32>,
@@ -89,6 +95,7 @@ impl Replica {
             metrics,
             waits: Semaphore::new(WAITS_MAX),
             asks: Semaphore::new(ASKS_MAX),
+            orders: Semaphore::new(ORDERS_MAX),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             backlogs: Semaphore::new(BACKLOGS_MAX),
             recent: Recent::new(),
@@ -98,7 +105,12 @@ impl Replica {
             picked: Notify::new(),
             leaving: watch::Sender::new(false),
             began: Instant::now(),
-            known: Mutex::new(Known { view: View::new(timing), untold: Vec::new(), has_untold: false }),
+            known: Mutex::new(Known {
+                view: View::new(timing),
+                sources: Sources::default(),
+                untold: Vec::new(),
+                has_untold: false,
+            }),
             registry_up: AtomicBool::new(false),
             contact: links.backbone.contact(),
             config,

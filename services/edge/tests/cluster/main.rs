@@ -13,4 +13,5 @@ mod events;
 mod pulls;
 mod reports;
 mod service;
+mod sources;
 mod takeovers;

@@ -7,9 +7,11 @@ use std::sync::LazyLock;
 use axum::response::{IntoResponse, Response};
 use hyper::header::{self, HeaderValue};
 use relay_proto::api::manager;
+use relay_proto::api::source::Sources;
 use relay_proto::api::{ChannelState, Session, Track};
 use relay_proto::event::{Event, EventKind};
 use relay_proto::registry::{Capacity, Load, NodeState, Role};
+use relay_proto::source::{Source, SourceKind, SourceState};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
@@ -64,6 +66,10 @@ pub(super) async fn document() -> Response {
     Load,
     Event,
     EventKind,
+    Sources,
+    Source,
+    SourceKind,
+    SourceState,
 )))]
 struct Schemas;
 
@@ -73,6 +79,8 @@ enum Answer {
     Of(&'static str, Value),
     Picture,
     Events,
+    /// What a bridge answers.
+    Told,
     /// This document.
     Document,
 }
@@ -84,6 +92,8 @@ struct Operation {
     summary: &'static str,
     description: &'static str,
     parameters: Vec<Value>,
+    /// What comes with the request, where anything does.
+    body: Option<Value>,
     answer: Answer,
     need: Option<Need>,
     problems: &'static [Kind],
@@ -149,9 +159,16 @@ fn describe(operation: &Operation) -> Value {
         Some(Need::Read) => json!([{}, {"token": []}]),
         Some(Need::ReadPrivate | Need::Operate) => json!([{"token": []}]),
     };
-    let responses: Map<String, Value> =
+    let mut responses: Map<String, Value> =
         responses.into_iter().map(|(status, response)| (status.to_string(), response)).collect();
-    json!({
+    if matches!(operation.answer, Answer::Told) {
+        let problem = json!({
+            "description": "A problem that the bridge tells.",
+            "content": {(problem::MEDIA_TYPE): {"schema": reference("Problem")}},
+        });
+        responses.insert("default".to_owned(), problem);
+    }
+    let mut described = json!({
         "operationId": operation.id,
         "tags": [tag(operation.path)],
         "summary": operation.summary,
@@ -159,11 +176,17 @@ fn describe(operation: &Operation) -> Value {
         "parameters": operation.parameters,
         "responses": responses,
         "security": security,
-    })
+    });
+    if let Some(body) = &operation.body {
+        let content = json!({"application/json": {"schema": body}});
+        described["requestBody"] = json!({"required": false, "content": content});
+    }
+    described
 }
 
 /// What operations are about, in the order in which they are shown.
-const TAGS: [&str; 7] = ["pick", "channels", "nodes", "sessions", "events", "capacity", "openapi.json"];
+const TAGS: [&str; 9] =
+    ["pick", "channels", "nodes", "sessions", "sources", "devices", "events", "capacity", "openapi.json"];
 
 /// What a path is about: the first part of it that says so.
 fn tag(path: &str) -> &'static str {
@@ -185,6 +208,10 @@ fn success(answer: &Answer) -> Value {
             "description": "Server-sent events, without end: `id` and `event` as in the type Event, which `data` is in JSON. \
                 `event: gap` says that events after the one it names were forgotten.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }),
+        Answer::Told => json!({
+            "description": "What the bridge says: which members it has depends on what was asked.",
+            "content": {"application/json": {"schema": {}}},
         }),
         Answer::Document => json!({
             "description": "OpenAPI 3.1.",
@@ -228,6 +255,16 @@ fn path(name: &str, schema: Value, description: &str) -> Value {
 
 fn name() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]{1,128}$"})
+}
+
+fn source() -> Value {
+    // Less than what may be: devices and people mostly have such names.
+    const PART: &str = "[A-Za-z0-9._-]{1,64}";
+    json!({
+        "type": "string",
+        "pattern": format!("^(kerberos/{PART}/{PART}|dji/{PART}/{PART}/{PART})$"),
+        "example": "dji/4BKBJ4R1010TGD/165-0-7/normal-0",
+    })
 }
 
 fn session() -> Value {
@@ -278,6 +315,12 @@ fn operations() -> Vec<Operation> {
                     "What is to be published or received; without it, the URLs have `{channel}`.",
                 ),
                 query(
+                    "source",
+                    source(),
+                    "A source, in place of `channel` and `key`: the URLs have its channel and, to receive, the key to watch. This \
+                     takes the token of a reader; to publish, an operator's.",
+                ),
+                query(
                     "role",
                     json!({"type": "string", "enum": ["publish", "receive"], "default": "receive"}),
                     "What the client comes for.",
@@ -311,9 +354,10 @@ fn operations() -> Vec<Operation> {
                 ),
                 query("explain", flag(), "Tells how every node was seen."),
             ],
+            body: None,
             answer: Answer::Of("Picks", picks()),
             need: Some(Need::Read),
-            problems: &[Kind::NoNode, Kind::Busy, Kind::Leaving],
+            problems: &[Kind::UnknownSource, Kind::NoSecret, Kind::NoNode, Kind::Busy, Kind::Leaving],
         },
         Operation {
             method: "get",
@@ -329,6 +373,7 @@ fn operations() -> Vec<Operation> {
             .into_iter()
             .chain(paging(name()))
             .collect(),
+            body: None,
             answer: Answer::Of("ChannelPage", json!({"channels": [a_channel()], "next": "cam1"})),
             need: Some(Need::Read),
             problems: &[],
@@ -340,6 +385,7 @@ fn operations() -> Vec<Operation> {
             summary: "One channel",
             description: "Where it comes from and where it flows.",
             parameters: vec![channel()],
+            body: None,
             answer: Answer::Of("ClusterChannel", a_channel()),
             need: Some(Need::Read),
             problems: &[Kind::NoSuchChannel],
@@ -351,6 +397,7 @@ fn operations() -> Vec<Operation> {
             summary: "What is in a stream",
             description: "Container, codecs and resolution, as far as its node knows them.",
             parameters: vec![channel()],
+            body: None,
             answer: Answer::Of("Probe", json!({"epoch": 7, "container": "flv", "tracks": [a_track()]})),
             need: Some(Need::Read),
             problems: &[Kind::NoSuchChannel, Kind::NotLive],
@@ -363,6 +410,7 @@ fn operations() -> Vec<Operation> {
             description: "Of container mjpeg only, whose pictures stand for themselves; nothing is decoded. For those with a \
                 token: on a node, seeing the stream takes its key.",
             parameters: vec![channel()],
+            body: None,
             answer: Answer::Picture,
             need: Some(Need::ReadPrivate),
             problems: &[
@@ -381,6 +429,7 @@ fn operations() -> Vec<Operation> {
             summary: "End a publication",
             description: "And its receivers.",
             parameters: vec![channel()],
+            body: None,
             answer: Answer::Of("Ended", json!({"node": "n1", "sessions": 1})),
             need: Some(Need::Operate),
             problems: &[Kind::NotLive, Kind::Unavailable, Kind::NodeSilent],
@@ -398,6 +447,7 @@ fn operations() -> Vec<Operation> {
             .into_iter()
             .chain(paging(name()))
             .collect(),
+            body: None,
             answer: Answer::Of("NodePage", json!({"nodes": [a_node()], "view": a_view()})),
             need: Some(Need::Read),
             problems: &[],
@@ -409,6 +459,7 @@ fn operations() -> Vec<Operation> {
             summary: "One node",
             description: "What it carries, and what it can.",
             parameters: vec![node()],
+            body: None,
             answer: Answer::Of("ClusterNode", a_node()),
             need: Some(Need::Read),
             problems: &[Kind::NoSuchNode],
@@ -420,6 +471,7 @@ fn operations() -> Vec<Operation> {
             summary: "Take a node out of service",
             description: "It takes nothing new, and lets its sessions go in its own time. Its process goes on.",
             parameters: vec![node()],
+            body: None,
             answer: Answer::Of("NodeStated", json!({"node": "n1", "state": "draining"})),
             need: Some(Need::Operate),
             problems: &[Kind::NoSuchNode, Kind::Unavailable, Kind::NodeSilent],
@@ -431,6 +483,7 @@ fn operations() -> Vec<Operation> {
             summary: "Put a node back into service",
             description: "Unless its process is leaving.",
             parameters: vec![node()],
+            body: None,
             answer: Answer::Of("NodeStated", json!({"node": "n1", "state": "in_service"})),
             need: Some(Need::Operate),
             problems: &[Kind::NoSuchNode, Kind::Unavailable, Kind::NodeSilent],
@@ -446,6 +499,7 @@ fn operations() -> Vec<Operation> {
                 .into_iter()
                 .chain(paging(session()))
                 .collect(),
+            body: None,
             answer: Answer::Of(
                 "SessionPage",
                 json!({
@@ -467,9 +521,85 @@ fn operations() -> Vec<Operation> {
             summary: "End a session",
             description: "Wherever it is. Its client may come back.",
             parameters: vec![path("session", session(), "Its number.")],
+            body: None,
             answer: Answer::Of("Ended", json!({"node": "n1", "sessions": 1})),
             need: Some(Need::Operate),
             problems: &[Kind::NoSuchSession, Kind::Unavailable, Kind::NodeSilent],
+        },
+        Operation {
+            method: "get",
+            path: "/v1/sources",
+            id: "sources",
+            summary: "Cameras that can be started",
+            description: "As bridges tell of them, by name.",
+            parameters: [
+                query("kind", one_of(&["kerberos", "dji"]), "What makes the picture."),
+                query(
+                    "state",
+                    one_of(&["idle", "starting", "live", "stopping", "external"]),
+                    "What the source does.",
+                ),
+            ]
+            .into_iter()
+            .chain(paging(source()))
+            .collect(),
+            body: None,
+            answer: Answer::Of("Sources", json!({"sources": [a_source()]})),
+            need: Some(Need::ReadPrivate),
+            problems: &[],
+        },
+        Operation {
+            method: "get",
+            path: "/v1/sources/{id}",
+            id: "source",
+            summary: "One source",
+            description: "Its name has slashes, which may be percent-encoded.",
+            parameters: vec![path("id", source(), "The source.")],
+            body: None,
+            answer: Answer::Of("Source", a_source()),
+            need: Some(Need::ReadPrivate),
+            problems: &[Kind::UnknownSource],
+        },
+        Operation {
+            method: "post",
+            path: "/v1/sources/{id}:{verb}",
+            id: "commandSource",
+            summary: "Does something with a source",
+            description: "`start` takes `quality` and `protocol`, `stop` nothing; of DJI, `quality` takes `quality`, `lens` takes \
+                `lens`, `camera` takes `position`; of Kerberos, any action takes what the agent takes. Answered when the device \
+                has answered, which may take a minute.",
+            parameters: vec![
+                path("id", source(), "The source."),
+                path(
+                    "verb",
+                    json!({"type": "string", "pattern": "^[a-z0-9_-]{1,32}$", "example": "start"}),
+                    "What to do.",
+                ),
+            ],
+            body: Some(json!({})),
+            answer: Answer::Told,
+            need: Some(Need::Operate),
+            problems: &[
+                Kind::NoSuchPath,
+                Kind::UnknownSource,
+                Kind::NoBridge,
+                Kind::Busy,
+                Kind::Leaving,
+                Kind::Unavailable,
+                Kind::BridgeSilent,
+            ],
+        },
+        Operation {
+            method: "get",
+            path: "/v1/devices",
+            id: "devices",
+            summary: "Devices, and what they can do",
+            description: "As a bridge knows them.",
+            parameters: vec![],
+            body: None,
+            answer: Answer::Told,
+            need: Some(Need::ReadPrivate),
+            problems: &[Kind::NoBridge, Kind::Busy, Kind::Leaving, Kind::Unavailable, Kind::BridgeSilent],
         },
         Operation {
             method: "get",
@@ -491,6 +621,7 @@ fn operations() -> Vec<Operation> {
                 }),
                 query("channel", name(), "Of this channel only."),
             ],
+            body: None,
             answer: Answer::Events,
             need: Some(Need::Read),
             problems: &[Kind::Busy, Kind::Unavailable],
@@ -502,6 +633,7 @@ fn operations() -> Vec<Operation> {
             summary: "What the cluster can carry",
             description: "And how many nodes it would take.",
             parameters: vec![],
+            body: None,
             answer: Answer::Of(
                 "CapacityReport",
                 json!({
@@ -521,6 +653,7 @@ fn operations() -> Vec<Operation> {
             summary: "This document",
             description: "For everybody. `/docs` shows it.",
             parameters: vec![],
+            body: None,
             answer: Answer::Document,
             need: None,
             problems: &[],
@@ -543,6 +676,14 @@ fn picks() -> Value {
             "reserved_ms": 10_000,
         }],
         "view": a_view(),
+    })
+}
+
+fn a_source() -> Value {
+    json!({
+        "id": "dji/4BKBJ4R1010TGD/165-0-7/normal-0",
+        "channel": "source-dji-4BKBJ4R1010TGD-165-0-7-normal-0-fa48dea885",
+        "kind": "dji", "state": "live", "node": "n1", "bridge": "b1", "online": true,
     })
 }
 
@@ -654,6 +795,8 @@ mod tests {
                 "ClusterNode" => is::<manager::ClusterNode>(&example),
                 "NodeStated" => is::<manager::NodeStated>(&example),
                 "SessionPage" => is::<manager::SessionPage>(&example),
+                "Sources" => is::<Sources>(&example),
+                "Source" => is::<Source>(&example),
                 "CapacityReport" => is::<manager::CapacityReport>(&example),
                 other => panic!("{other} has no test"),
             }

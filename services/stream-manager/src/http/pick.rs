@@ -9,10 +9,12 @@ use bytes::Bytes;
 use relay_proto::api::ChannelState;
 use relay_proto::api::manager::RefusedBecause;
 use relay_proto::registry::Role;
+use relay_proto::source::{SourceId, SourceKeys};
 use relay_proto::{ChannelName, NodeId, StreamKey};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::answer::Pick;
+use super::access::Need;
 use super::problem::{Kind, Problem};
 use super::query;
 use crate::metrics::Picked;
@@ -40,12 +42,14 @@ const LOOKS_PER_SECOND: u32 = 4096;
 const RETRY_AFTER_MS: u64 = 1000;
 
 const PARAMETERS: &str =
-    "the parameters are channel, role, region, strict, n, exclude, wait, explain, key, and no others";
+    "the parameters are channel, source, role, region, strict, n, exclude, wait, explain, key, and no others";
 
 /// What is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     role: Role,
+    /// Whose channel and key are wanted.
+    source: Option<SourceId>,
     channel: Option<ChannelName>,
     key: Option<StreamKey>,
     region: Option<String>,
@@ -60,11 +64,13 @@ impl Wanted {
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let (mut role, mut channel, mut key, mut region) = (None, None, None, None);
         let (mut strict, mut count, mut wait, mut explain) = (None, None, None, None);
+        let mut source = None;
         let mut exclude = Vec::new();
         for pair in query::pairs(query) {
             let (name, value) = pair?;
             match &*name {
                 "channel" => query::once(&mut channel, "channel", query::parse("channel", &value)?)?,
+                "source" => query::once(&mut source, "source", query::parse("source", &value)?)?,
                 "role" => query::once(&mut role, "role", parse_role(&value)?)?,
                 "key" => query::once(&mut key, "key", query::parse("key", &value)?)?,
                 "region" => query::once(&mut region, "region", query::text("region", &value)?)?,
@@ -86,6 +92,7 @@ impl Wanted {
             }
         }
         Ok(Self {
+            source,
             role: role.unwrap_or(Role::Receive),
             channel,
             key,
@@ -100,6 +107,33 @@ impl Wanted {
 
     pub(crate) const fn waits(&self) -> bool {
         self.wait.is_some()
+    }
+
+    /// What it takes beyond reading: the key of a source is in the answer.
+    pub(crate) fn needs(&self) -> Option<Need> {
+        self.source.as_ref().map(|_| match self.role {
+            Role::Receive => Need::ReadPrivate,
+            Role::Publish => Need::Operate,
+        })
+    }
+
+    /// Fills in the channel of the source that is wanted and its key, for somebody who may have it.
+    pub(crate) fn open(&mut self, replica: &Replica) -> Result<(), Problem> {
+        let Some(source) = &self.source else { return Ok(()) };
+        let channel = source.channel();
+        let keys = SourceKeys::of(&replica.links.secret, &channel).ok_or(Problem::new(Kind::NoSecret))?;
+        if replica.known().sources.find(source).is_none() {
+            return Err(Problem::new(Kind::UnknownSource));
+        }
+        if self.channel.is_some() || self.key.is_some() {
+            return Err(Problem::bad("source names the channel and the key, so there is neither beside it"));
+        }
+        self.channel = Some(channel);
+        self.key = Some(match self.role {
+            Role::Receive => keys.watch,
+            Role::Publish => keys.publish,
+        });
+        Ok(())
     }
 
     fn ask(&self) -> Ask<'_> {

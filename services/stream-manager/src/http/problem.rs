@@ -66,6 +66,8 @@ kinds! {
     NoSuchNode "no-such-node" NOT_FOUND "There is no such node",
     /// No node has the session.
     NoSuchSession "no-such-session" NOT_FOUND "There is no such session",
+    /// No bridge tells of the source.
+    UnknownSource "unknown-source" NOT_FOUND "There is no such source",
     /// The path takes another method.
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The method is not allowed here",
     /// Nobody publishes on the channel.
@@ -78,8 +80,12 @@ kinds! {
     UriTooLong "uri-too-long" URI_TOO_LONG "The address is too long",
     /// No picture can be taken of this stream.
     NoSnapshot "no-snapshot" NOT_IMPLEMENTED "There is no snapshot of this stream",
+    /// The cluster has no secret to make keys of.
+    NoSecret "no-cluster-secret" NOT_IMPLEMENTED "Sources have no keys without a cluster secret",
     /// No node can be chosen.
     NoNode "no-node" SERVICE_UNAVAILABLE "No node can take the client",
+    /// No bridge is heard.
+    NoBridge "no-bridge" SERVICE_UNAVAILABLE "No bridge is there to do it",
     /// As many of these requests are being served as are served at a time.
     Busy "busy" SERVICE_UNAVAILABLE "Too many of these at a time",
     /// This replica is on its way out.
@@ -88,6 +94,8 @@ kinds! {
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A part of the cluster is not reached",
     /// The node that was asked did not answer in time.
     NodeSilent "node-silent" GATEWAY_TIMEOUT "The node does not answer",
+    /// The bridge that was asked did not answer in time.
+    BridgeSilent "bridge-silent" GATEWAY_TIMEOUT "The bridge does not answer",
 }
 
 /// A problem with one request.
@@ -142,17 +150,52 @@ impl From<Problem> for manager::Problem {
     }
 }
 
+/// What a problem's title is that a bridge tells.
+const TOLD: &str = "The bridge could not do it";
+
+/// The longest name of a problem, and the longest detail, that a bridge may tell.
+const CODE_BYTES_MAX: usize = 64;
+const DETAIL_BYTES_MAX: usize = 1024;
+
+/// A problem that a bridge has told. `None` where it is none.
+pub(crate) fn told(status: u16, code: &str, detail: String) -> Option<Response> {
+    let status = StatusCode::from_u16(status).ok().filter(|status| {
+        (status.is_client_error() || status.is_server_error())
+            // Of these there is more to say than a bridge knows of.
+            && !matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::METHOD_NOT_ALLOWED)
+    })?;
+    let is_name = !code.is_empty()
+        && code.len() <= CODE_BYTES_MAX
+        && code.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+    (is_name && detail.len() <= DETAIL_BYTES_MAX).then(|| {
+        let problem = manager::Problem {
+            kind: format!("{URN}{code}"),
+            title: TOLD.to_owned(),
+            status: status.as_u16(),
+            detail: Some(detail),
+            retry_after_ms: None,
+        };
+        response(status, &problem)
+    })
+}
+
+fn response(status: StatusCode, problem: &manager::Problem) -> Response {
+    // The type has nothing that JSON could refuse.
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.kind.status();
         let (allow, retry_after) = (self.allow, self.retry_after);
-        // The type has nothing that JSON could refuse.
-        let body = serde_json::to_vec(&manager::Problem::from(self)).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let mut response = response(status, &manager::Problem::from(self));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(allow) = allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
@@ -188,19 +231,44 @@ mod tests {
                 ("no-such-channel", 404),
                 ("no-such-node", 404),
                 ("no-such-session", 404),
+                ("unknown-source", 404),
                 ("method-not-allowed", 405),
                 ("not-live", 409),
                 ("upgrade-needed", 426),
                 ("body-too-large", 413),
                 ("uri-too-long", 414),
                 ("no-snapshot", 501),
+                ("no-cluster-secret", 501),
                 ("no-node", 503),
+                ("no-bridge", 503),
                 ("busy", 503),
                 ("leaving", 503),
                 ("unavailable", 503),
                 ("node-silent", 504),
+                ("bridge-silent", 504),
             ]
         );
+    }
+
+    #[test]
+    fn a_bridge_tells_problems_and_nothing_else() {
+        let status =
+            |status, code: &str, bytes| told(status, code, "x".repeat(bytes)).map(|r| r.status().as_u16());
+        assert_eq!(status(409, "device-busy", DETAIL_BYTES_MAX), Some(409));
+        assert_eq!(status(504, &"c".repeat(CODE_BYTES_MAX), 0), Some(504));
+        for (code, name, bytes) in [
+            (200, "ok", 0),
+            (302, "moved", 0),
+            (401, "token", 0),
+            (405, "method", 0),
+            (99, "low", 0),
+            (400, "", 0),
+            (400, "Not A Name", 0),
+            (400, &*"c".repeat(CODE_BYTES_MAX + 1), 0),
+            (400, "long", DETAIL_BYTES_MAX + 1),
+        ] {
+            assert_eq!(status(code, name, bytes), None, "{code} {name}");
+        }
     }
 
     #[test]

@@ -17,3 +17,4 @@ mod outages;
 mod picks;
 mod sessions;
 mod snapshots;
+mod sources;

@@ -172,7 +172,8 @@ async fn bad_parameters_are_named_and_their_values_are_not_told() {
         ("exclude=s3cret!", "exclude"),
         (&format!("exclude={}", vec!["n"; 65].join(",")), "exclude"),
         ("channel=a&channel=b", "channel"),
-        ("chanel=s3cret", "channel, role"),
+        ("chanel=s3cret", "channel, source, role"),
+        ("source=s3cret", "source"),
         ("channel=%ff", "the query"),
         ("channel=%s3cret", "the query"),
     ] {

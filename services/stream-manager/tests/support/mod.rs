@@ -88,6 +88,7 @@ impl Cluster {
             registry: Arc::clone(&self.registry) as _,
             backbone: Arc::clone(&backbone) as _,
             journal: Arc::clone(&self.journal) as _,
+            secret: Arc::from(SECRET),
             shared: true,
             ..Links::alone()
         };
@@ -127,6 +128,9 @@ impl Running {
         family.get_metric().iter().filter(matches).map(value).sum()
     }
 }
+
+/// What keys are made of.
+pub(crate) const SECRET: &[u8] = b"secret";
 
 /// Waits until `look` finds something.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
