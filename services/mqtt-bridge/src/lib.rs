@@ -7,6 +7,7 @@ pub mod kerberos;
 mod picker;
 mod pictures;
 mod rendezvous;
+pub mod source;
 mod telemetry;
 
 /// For the fuzz targets only.
