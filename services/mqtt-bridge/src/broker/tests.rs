@@ -211,12 +211,11 @@ async fn waiting_for_the_next_can_be_given_up_at_any_moment() {
         // Given up each time the connection cannot go on at once, from the very beginning.
         let mut patient = async || {
             loop {
-                let given_up = tokio::select! {
+                tokio::select! {
                     biased;
                     heard = inbox.next() => return heard,
-                    () = tokio::task::yield_now() => (),
-                };
-                let () = given_up;
+                    () = tokio::task::yield_now() => {}
+                }
             }
         };
         assert_eq!(timeout(HANG, patient()).await.unwrap(), Heard::Connected);
