@@ -1,6 +1,7 @@
 //! Brings cameras and docks that speak MQTT to the cluster: starts them when somebody wants to see them, and stops them when
 //! nobody does any more.
 
+pub mod broker;
 mod demand;
 mod driver;
 pub mod kerberos;
