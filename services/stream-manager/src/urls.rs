@@ -101,6 +101,7 @@ mod tests {
             node: "n1".parse().unwrap(),
             incarnation: Incarnation::new(1),
             url: url.to_owned(),
+            rtmp: None,
             region: None,
             zone: None,
             state: NodeState::InService,
