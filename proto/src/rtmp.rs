@@ -23,9 +23,8 @@ impl PublishTarget {
     pub fn parse(app: &str, name: &str) -> Option<Self> {
         let (app, app_query) = app.split_once('?').unwrap_or((app, ""));
         let (name, name_query) = name.split_once('?').unwrap_or((name, ""));
-        let in_query = |query: &'_ str| {
-            query.split('&').find_map(|pair| pair.strip_prefix("key=")).map(str::to_owned)
-        };
+        let in_query =
+            |query: &'_ str| query.split('&').find_map(|pair| pair.strip_prefix("key=")).map(str::to_owned);
         let mut path = app.split('/').chain(name.split('/')).filter(|part| !part.is_empty());
         let last = path.next_back()?;
         let key = in_query(name_query).or_else(|| in_query(app_query));
@@ -75,9 +74,15 @@ mod tests {
 
     #[test]
     fn what_lacks_a_part_is_no_target() {
-        for (app, name) in
-            [("", ""), ("live", ""), ("live", "cam"), ("live", "cam:"), ("live", ":key"), ("live", "cam?key="), ("live", "a b/c")]
-        {
+        for (app, name) in [
+            ("", ""),
+            ("live", ""),
+            ("live", "cam"),
+            ("live", "cam:"),
+            ("live", ":key"),
+            ("live", "cam?key="),
+            ("live", "a b/c"),
+        ] {
             assert_eq!(parsed(app, name), None, "{app} {name}");
         }
     }

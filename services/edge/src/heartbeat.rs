@@ -98,7 +98,12 @@ impl Part {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(node: &Arc<Node>, url: String, rtmp: Option<String>, needed_by: Option<&Readiness>) -> Self {
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        url: String,
+        rtmp: Option<String>,
+        needed_by: Option<&Readiness>,
+    ) -> Self {
         let processors = std::thread::available_parallelism()
             .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
         Self {

@@ -71,8 +71,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tracing::{info, warn};
 
 pub use auth::ReceivePolicy;
-pub use ingest::rtmp::CertificateError;
 pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy, Rtmps};
+pub use ingest::rtmp::CertificateError;
 
 use crate::budget::CacheBudget;
 use crate::channels::Channels;
@@ -294,9 +294,7 @@ fn listen(config: &Config) -> Result<(Listeners, Addresses), BindError> {
     let (http, http_listener) = bind(config.listen, Door::Http)?;
     let rtmp = config.rtmp_listen.map(|address| bind(address, Door::Rtmp)).transpose()?;
     let rtmps = match &config.rtmps {
-        Some(rtmps) => {
-            Some(bind(rtmps.listen, Door::Rtmps(acceptor(&rtmps.certificate, &rtmps.key)?))?)
-        }
+        Some(rtmps) => Some(bind(rtmps.listen, Door::Rtmps(acceptor(&rtmps.certificate, &rtmps.key)?))?),
         None => None,
     };
     let (rtmp, rtmp_listener) = rtmp.unzip();

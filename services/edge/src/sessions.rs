@@ -81,8 +81,7 @@ impl Sessions {
         key: KeyHash,
         remote: impl Into<Remote>,
     ) -> Listed<'_> {
-        let open =
-            Open { kind, channel: channel.clone(), key, remote: remote.into(), started_ms: unix_ms() };
+        let open = Open { kind, channel: channel.clone(), key, remote: remote.into(), started_ms: unix_ms() };
         lock(&self.open).insert(id, open);
         Listed { sessions: self, id }
     }

@@ -64,7 +64,8 @@ struct StandaloneRole;
 impl Role for StandaloneRole {
     type Settings = StandaloneSettings;
     /// A laptop is not a server: nobody else reaches it unless that is asked for.
-    const DEFAULTS: &'static [(&'static str, &'static str)] = &[("listen", "127.0.0.1:8080"), ("rtmp-listen", "127.0.0.1:1935")];
+    const DEFAULTS: &'static [(&'static str, &'static str)] =
+        &[("listen", "127.0.0.1:8080"), ("rtmp-listen", "127.0.0.1:1935")];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

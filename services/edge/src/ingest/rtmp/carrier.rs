@@ -198,7 +198,11 @@ mod tests {
         assert_eq!(chunks[0], b"FLV\x01\x01\0\0\0\x09\0\0\0\0");
         assert_eq!(chunks[1][11..chunks[1].len() - 4], said[SET_DATA_FRAME.len()..]);
         assert_eq!(chunks[2], b"\x09\0\0\x03\0\0\0\0\0\0\0\x17\x01\x02\0\0\0\x0e");
-        assert_eq!(carry(&mut carrier, media(MediaKind::Data, 0, &said)).len(), 1, "later it goes on at once");
+        assert_eq!(
+            carry(&mut carrier, media(MediaKind::Data, 0, &said)).len(),
+            1,
+            "later it goes on at once"
+        );
     }
 
     #[test]
@@ -236,7 +240,11 @@ mod tests {
         let mut of = |kind, ms| time(&mut carrier, kind, ms);
         assert_eq!((of(Video, 5000), of(Audio, 5010), of(Video, 5040)), (0, 10, 40));
         assert_eq!((of(Video, 9000), of(Audio, 9010)), (4000, 4010), "a pause is a pause");
-        assert_eq!((of(Video, 3_000_000), of(Audio, 3_000_010)), (8000, 8010), "a leap goes on by the last step");
+        assert_eq!(
+            (of(Video, 3_000_000), of(Audio, 3_000_010)),
+            (8000, 8010),
+            "a leap goes on by the last step"
+        );
         assert_eq!((of(Video, 0), of(Audio, 10)), (8000 + 4000, 8010 + 4000));
     }
 

@@ -133,7 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.server.output().is_empty() {
-            let Poll::Ready(sent) = Pin::new(&mut self.stream).poll_write(context, self.server.output()) else {
+            let Poll::Ready(sent) = Pin::new(&mut self.stream).poll_write(context, self.server.output())
+            else {
                 self.blocked_since.get_or_insert_with(Instant::now);
                 return Poll::Pending;
             };

@@ -72,7 +72,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         // A session that is only told that there is no room still counts as a handshake.
         Err(_) => (false, handshakes),
     };
-    let mut session = Session { node, link, peer, id: SessionId::new(0), at: Instant::now(), admitted: false };
+    let mut session =
+        Session { node, link, peer, id: SessionId::new(0), at: Instant::now(), admitted: false };
     session.id = session.node.session_id();
     session.run(asked, has_room).await;
     drop(session);
@@ -171,7 +172,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     /// Publishes up to the end. The error is why it never began.
-    async fn publish(&mut self, channel: &Arc<Channel>, key: KeyHash, line: &Arc<Line>) -> Result<Ended, Close> {
+    async fn publish(
+        &mut self,
+        channel: &Arc<Channel>,
+        key: KeyHash,
+        line: &Arc<Line>,
+    ) -> Result<Ended, Close> {
         let node = Arc::clone(&self.node);
         let mut leaves = std::pin::pin!(leaves(&node));
         let tenure = tokio::select! {
