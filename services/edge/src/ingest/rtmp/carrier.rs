@@ -133,7 +133,7 @@ fn announced(metadata: &Value) -> Option<u8> {
     };
     let video = has("hasVideo", &["videocodecid", "width", "videodatarate"]);
     let audio = has("hasAudio", &["audiocodecid", "audiosamplerate", "audiodatarate"]);
-    let flags = u8::from(video) * HAS_VIDEO | u8::from(audio) * HAS_AUDIO;
+    let flags = if video { HAS_VIDEO } else { 0 } | if audio { HAS_AUDIO } else { 0 };
     (flags != 0).then_some(flags)
 }
 
