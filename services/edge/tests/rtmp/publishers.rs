@@ -76,6 +76,15 @@ async fn keys_are_taken_in_every_form_and_judged() {
 }
 
 #[tokio::test]
+async fn the_channel_of_a_source_takes_the_key_that_was_made_for_it_and_no_other() {
+    let node = start(Config::default()).await;
+    let source = "source-kerberos-hub-camera";
+    let (code, why) = Pusher::connect(&node, &format!("{source}:secret")).await.refusal().await;
+    assert_eq!((&*code, &*why), ("NetStream.Publish.BadName", "Invalid streaming key"));
+    node.until_ended("rtmp", "wrong_key", 1).await;
+}
+
+#[tokio::test]
 async fn receivers_of_a_publisher_that_vanished_are_held_and_go_on() {
     let node = start(Config::default()).await;
     let mut first = Pusher::start(&node, "cam:secret").await;

@@ -76,6 +76,27 @@ async fn aac_alone() {
 }
 
 #[tokio::test]
+async fn a_stream_behind_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("node.crt"), folder.path().join("node.key"));
+    let made = tokio::process::Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -out".split(' '))
+        .arg(&certificate)
+        .arg("-keyout")
+        .arg(&key)
+        .output();
+    assert!(made.await.unwrap().status.success());
+    let rtmps = Some(relay_edge::Rtmps { listen: ([127, 0, 0, 1], 0).into(), certificate, key });
+    let node = Node::start(Config { rtmps, ..Config::default() }).await;
+    let receiver = node.wait_for("/cam/secret/receive").await.stay();
+    let url = format!("rtmps://{}/live/cam/secret", node.rtmps.unwrap());
+    assert_eq!(push(&format!("{PICTURES} {H264} -t 1 -f flv"), &url).await, Ok(()));
+    let (chunks, _, close) = receiver.ended().await;
+    assert_eq!(close, Some((1000, "publisher_ended".to_owned())));
+    assert_eq!(decode(folder.path(), "received.flv", &chunks.concat()).await, 25);
+}
+
+#[tokio::test]
 async fn ffmpeg_is_told_why_it_may_not_publish() {
     let node = start(Config::default()).await;
     let _other = Pusher::start(&node, "cam:other").await;

@@ -34,6 +34,7 @@ pub(crate) use self::line::Line;
 use self::link::{Link, Received};
 pub use self::tls::CertificateError;
 pub(crate) use self::tls::{Tls, acceptor};
+use crate::auth;
 use crate::batch::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
 use crate::channel::{Channel, Publication};
 use crate::incumbent::Incumbent;
@@ -165,6 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         }
         let line = Arc::clone(self.link.line());
         let _listed = node.sessions.list(self.id, Kind::Publish, &target.channel, key, &line);
+        if let Err(close) = auth::publishing(node.cluster.secret(), &target.channel, &target.key) {
+            return close.into();
+        }
         match self.publish(&channel, key, &line).await {
             Ok(ended) => ended,
             Err(close) => close.into(),
