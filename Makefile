@@ -8,7 +8,7 @@ CARGO_TEST = cargo test
 endif
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-FUZZ_CRATES := proto services/edge services/media services/mqtt-bridge services/stream-manager
+FUZZ_CRATES := proto services/edge services/media services/mqtt-bridge services/rtmp services/stream-manager
 # Seconds per fuzz target.
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600

@@ -14,6 +14,7 @@ pub mod key_hash;
 pub mod notice;
 pub mod registry;
 pub mod report;
+pub mod rtmp;
 pub mod source;
 pub mod telemetry;
 pub mod websocket;

@@ -109,6 +109,7 @@ mod tests {
             node: "n1".parse().unwrap(),
             incarnation: Incarnation::new(0xABC),
             url: "ws://n1:8080".to_owned(),
+            rtmp: None,
             region: Some("eu".to_owned()),
             zone: None,
             state: NodeState::Draining,

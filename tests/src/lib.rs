@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod ffmpeg;
 pub mod http;
 pub mod manager;
+pub mod mosquitto;
 pub mod nats;
 pub mod node;
 pub mod numbered;

@@ -150,6 +150,7 @@ fn record(node: usize, started_ms: u64, arrived: u64) -> Result<NodeRecord, Box<
         node: name(node)?,
         incarnation: Incarnation::new(node as u64 + 1),
         url: format!("ws://10.0.{}.{}:8080", node / 256, node % 256),
+        rtmp: None,
         region: Some("eu-1".to_owned()),
         zone: Some(format!("eu-1{}", ['a', 'b', 'c'][node % 3])),
         state: NodeState::InService,

@@ -121,6 +121,9 @@ pub struct NodeRecord {
     pub incarnation: Incarnation,
     /// Where clients reach it: `ws://…` or `wss://…`, without a path.
     pub url: String,
+    /// Where encoders and devices publish by RTMP: `rtmp://HOST:PORT` or `rtmps://HOST:PORT`. Absent where the node does not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtmp: Option<String>,
     /// Where it runs, as the operator calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
@@ -255,6 +258,7 @@ mod tests {
             node: "n1".parse().unwrap(),
             incarnation: Incarnation::new(0xAB),
             url: "ws://10.0.0.1:8080".to_owned(),
+            rtmp: None,
             region: Some("eu".to_owned()),
             zone: None,
             state: NodeState::InService,

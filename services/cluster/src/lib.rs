@@ -9,6 +9,7 @@ pub mod journal;
 pub mod links;
 mod redis;
 pub mod registry;
+pub mod sources;
 pub mod tls;
 
 pub use backbone::Backbone;

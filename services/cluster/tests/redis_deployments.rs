@@ -24,6 +24,7 @@ fn record(node: &str) -> NodeRecord {
         node: node.parse().unwrap(),
         incarnation: peer(node, 1).incarnation,
         url: "ws://10.0.0.1:8080".to_owned(),
+        rtmp: None,
         region: None,
         zone: None,
         state: NodeState::InService,

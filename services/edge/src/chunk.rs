@@ -32,6 +32,16 @@ impl Chunk {
         Self { frame: frame.freeze(), header_len: header.as_bytes().len() }
     }
 
+    /// Frames what is behind so many bytes of no use, which are enough for any header. Nothing is copied.
+    pub(crate) fn behind_room(mut bytes: Vec<u8>, room: usize) -> Self {
+        let header = FrameHeader::new(OpCode::Binary, bytes.len() - room);
+        let header = header.as_bytes();
+        let from = room - header.len();
+        bytes[from..room].copy_from_slice(header);
+        bytes.shrink_to_fit();
+        Self { frame: Bytes::from(bytes).split_off(from), header_len: header.len() }
+    }
+
     /// Header and payload.
     pub(crate) fn frame(&self) -> &Bytes {
         &self.frame
@@ -115,14 +125,9 @@ impl Draft {
     }
 
     /// The chunk, behind its header.
-    pub(crate) fn finish(mut self) -> Chunk {
-        let header = FrameHeader::new(OpCode::Binary, self.len());
-        let header = header.as_bytes();
-        let from = self.header_room - header.len();
-        self.bytes[from..self.header_room].copy_from_slice(header);
-        // Without effect but after fragments, whose number nobody knew.
-        self.bytes.shrink_to_fit();
-        Chunk { frame: Bytes::from(self.bytes).split_off(from), header_len: header.len() }
+    pub(crate) fn finish(self) -> Chunk {
+        // Nothing is left to be shrunk but after fragments, whose number nobody knew.
+        Chunk::behind_room(self.bytes, self.header_room)
     }
 
     fn make_room(&mut self, wanted: usize) {

@@ -1,6 +1,7 @@
 //! Every setting of a node, with its default and the reason for it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use relay_proto::NodeId;
@@ -21,6 +22,17 @@ pub enum PublisherPolicy {
     TakeoverIfStalled,
 }
 
+/// Where publishers connect by RTMP behind TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rtmps {
+    /// The address. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The certificate and those that lead to it, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
+}
+
 /// Every setting of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -30,6 +42,12 @@ pub struct Config {
     pub node_id: NodeId,
     /// The URL under which clients reach this node, where that is not `listen`.
     pub advertise_url: Option<String>,
+    /// Where publishers connect by RTMP, if they may. Port 0 takes a free one.
+    pub rtmp_listen: Option<SocketAddr>,
+    /// The same behind TLS.
+    pub rtmps: Option<Rtmps>,
+    /// The URL under which clients reach RTMP, where that is not the address: `rtmp://HOST:PORT`.
+    pub rtmp_advertise_url: Option<String>,
     /// What a second publisher may do.
     pub publisher_policy: PublisherPolicy,
     /// Who may receive.
@@ -96,6 +114,9 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             node_id: DEFAULT_NODE_ID.parse().expect("the default follows the grammar"),
             advertise_url: None,
+            rtmp_listen: None,
+            rtmps: None,
+            rtmp_advertise_url: None,
             publisher_policy: PublisherPolicy::default(),
             receive_policy: ReceivePolicy::default(),
             publisher_stall_timeout: Duration::from_secs(5),
@@ -166,6 +187,11 @@ impl Config {
             (!self.registry_interval.is_zero(), "registry-interval", "must not be 0"),
             (!self.handshake_timeout.is_zero(), "handshake-timeout", "must not be 0"),
             (!self.write_timeout.is_zero(), "write-timeout", "must not be 0"),
+            (
+                self.rtmp_advertise_url.as_deref().is_none_or(is_rtmp_url),
+                "rtmp-advertise-url",
+                "must be rtmp://HOST:PORT or rtmps://HOST:PORT",
+            ),
             (!self.roles.is_empty(), "roles", "must name at least one"),
             (self.egress_max != Some(0), "egress-max", "must not be 0"),
             (self.cache_age >= self.lag_max, "cache-age", "must not be less than lag-max"),
@@ -175,6 +201,12 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// Without a path: channel and key are appended.
+fn is_rtmp_url(url: &str) -> bool {
+    let host = url.strip_prefix("rtmp://").or_else(|| url.strip_prefix("rtmps://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@']))
 }
 
 #[cfg(test)]

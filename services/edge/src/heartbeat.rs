@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::clock::unix_ms;
+use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::talk::ANSWER_TIMEOUT;
 
@@ -19,6 +20,7 @@ use crate::talk::ANSWER_TIMEOUT;
 pub(crate) struct Heartbeat {
     node: Arc<Node>,
     url: String,
+    rtmp: Option<String>,
     started_ms: u64,
     processors: u32,
     state: Mutex<State>,
@@ -96,12 +98,18 @@ impl Part {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(node: &Arc<Node>, url: String, needed_by: Option<&Readiness>) -> Self {
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        url: String,
+        rtmp: Option<String>,
+        needed_by: Option<&Readiness>,
+    ) -> Self {
         let processors = std::thread::available_parallelism()
             .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
         Self {
             node: Arc::clone(node),
             url,
+            rtmp,
             started_ms: unix_ms(),
             processors,
             state: Mutex::new(State {
@@ -172,10 +180,8 @@ impl Heartbeat {
         let Self { node, .. } = self;
         let metrics = &node.metrics;
         let count = |gauge: i64| u64::try_from(gauge).unwrap_or(0);
-        let sessions: i64 = relay_proto::websocket::Kind::ALL
-            .iter()
-            .map(|kind| metrics.sessions.with_label_values(&[kind.name()]).get())
-            .sum();
+        let sessions: i64 =
+            Metrics::session_kinds().map(|kind| metrics.sessions.with_label_values(&[kind]).get()).sum();
         let receivers: usize = node.channels.list().iter().map(|channel| channel.receivers()).sum();
         let sent = metrics.bytes_sent.get();
         let Rates { egress, used } = self.lock().rates(sent, node.config.registry_interval / 2);
@@ -183,6 +189,7 @@ impl Heartbeat {
             node: node.cluster.peer.node.clone(),
             incarnation: node.cluster.peer.incarnation,
             url: self.url.clone(),
+            rtmp: self.rtmp.clone(),
             region: node.config.region.clone(),
             zone: node.config.zone.clone(),
             state: node.service.state(),

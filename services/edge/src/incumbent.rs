@@ -1,20 +1,19 @@
 //! The publisher that has a channel, as others see it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use relay_proto::websocket::Close;
 use tokio::time::timeout;
 
-use crate::outlet::Outlet;
+use crate::remote::Remote;
 
 /// What others can do to a publisher: see whether it lives, and end it.
 #[derive(Debug)]
-pub(crate) struct Incumbent(Arc<Outlet>);
+pub(crate) struct Incumbent(Remote);
 
 impl Incumbent {
-    pub(crate) fn new(outlet: &Arc<Outlet>) -> Self {
-        Self(Arc::clone(outlet))
+    pub(crate) fn new(publisher: impl Into<Remote>) -> Self {
+        Self(publisher.into())
     }
 
     /// The publisher's session is to end with this.

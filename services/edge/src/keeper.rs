@@ -15,7 +15,7 @@ use crate::service::Leaving;
 use crate::socket::Inbound;
 
 /// How long a client has to take the close frame and answer it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,6 +30,7 @@ mod heard;
 mod heartbeat;
 mod inbound;
 mod incumbent;
+mod ingest;
 mod keeper;
 mod lease;
 mod listener;
@@ -43,6 +44,7 @@ mod page;
 mod probe;
 mod publisher;
 mod receiver;
+mod remote;
 mod report;
 mod service;
 mod session;
@@ -69,7 +71,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tracing::{info, warn};
 
 pub use auth::ReceivePolicy;
-pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy};
+pub use config::{Config, ConfigError, DEFAULT_NODE_ID, PublisherPolicy, Rtmps};
+pub use ingest::rtmp::CertificateError;
 
 use crate::budget::CacheBudget;
 use crate::channels::Channels;
@@ -78,7 +81,8 @@ use crate::cluster::Cluster;
 use crate::feed::Resources;
 use crate::gop::Limits;
 use crate::heartbeat::Heartbeat;
-use crate::listener::Listener;
+use crate::ingest::rtmp::acceptor;
+use crate::listener::{Door, Listener, Listeners, Places};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::service::{Pace, Service};
@@ -87,11 +91,19 @@ use crate::service::{Pace, Service};
 #[derive(Debug)]
 pub struct Edge {
     node: Arc<Node>,
-    listener: Listener,
+    listeners: Listeners,
     budget: Arc<CacheBudget>,
-    address: SocketAddr,
+    addresses: Addresses,
     heartbeat: Arc<Heartbeat>,
     tasks: TasksGuard,
+}
+
+/// The addresses that were taken.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    http: SocketAddr,
+    rtmp: Option<SocketAddr>,
+    rtmps: Option<SocketAddr>,
 }
 
 /// Ends the tasks of the cluster together with the node: they hold what holds them.
@@ -118,6 +130,9 @@ pub enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The certificate for RTMPS cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A metric of this name is registered already.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -148,10 +163,7 @@ impl Edge {
     ) -> Result<Self, BindError> {
         config.check()?;
         let metrics = Arc::new(Metrics::register(registry)?);
-        let listener = Listener::bind(config.listen, config.sessions_max, config.handshakes_max)
-            .and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) =
-            listener.map_err(|source| BindError::Listen { address: config.listen, source })?;
+        let (listeners, addresses) = listen(&config)?;
         let budget = Arc::new(CacheBudget::new(config.cache_bytes_total));
         let peer = Peer { node: config.node_id.clone(), incarnation: Incarnation::new(entropy()) };
         let chronicle = Arc::new(Chronicle::new(peer.clone(), Arc::clone(&metrics)));
@@ -167,19 +179,32 @@ impl Edge {
         };
         let channels = Channels::new(resources, Arc::clone(&chronicle));
         let terms = Terms { ttl: config.registry_interval * LEASE_INTERVALS, grace: config.grace };
-        let url = config.advertise_url.clone().unwrap_or_else(|| format!("ws://{address}"));
+        let url = config.advertise_url.clone().unwrap_or_else(|| format!("ws://{}", addresses.http));
+        let rtmp = addresses.rtmp.map(|address| format!("rtmp://{address}"));
+        let rtmp = rtmp.or_else(|| addresses.rtmps.map(|address| format!("rtmps://{address}")));
+        let rtmp = rtmp.map(|own| config.rtmp_advertise_url.clone().unwrap_or(own));
         let needed_by = links.shared.then_some(readiness);
         let cluster = Cluster::new(peer, links, terms);
         let service = Service::new(readiness, metrics.draining.clone(), chronicle);
         let node = Arc::new(Node::new(config, metrics, channels, cluster, service));
-        let heartbeat = Arc::new(Heartbeat::new(&node, url, needed_by));
+        let heartbeat = Arc::new(Heartbeat::new(&node, url, rtmp, needed_by));
         let tasks = TasksGuard(Arc::clone(&node));
-        Ok(Self { node, listener, budget, address, heartbeat, tasks })
+        Ok(Self { node, listeners, budget, addresses, heartbeat, tasks })
     }
 
     /// The address that was taken.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses.http
+    }
+
+    /// The address that was taken for RTMP.
+    pub fn rtmp_addr(&self) -> Option<SocketAddr> {
+        self.addresses.rtmp
+    }
+
+    /// The address that was taken for RTMP behind TLS.
+    pub fn rtmps_addr(&self) -> Option<SocketAddr> {
+        self.addresses.rtmps
     }
 
     /// Serves until the drain is over.
@@ -203,7 +228,7 @@ impl Edge {
                 biased;
                 () = drain.reached(Phase::Draining) => break,
                 _ = housekeeping.tick() => self.keep_house(),
-                () = self.listener.turn(&self.node) => {}
+                () = self.listeners.turn(&self.node) => {}
             }
         }
         self.leave(drain).await;
@@ -221,31 +246,31 @@ impl Edge {
         let deadline = Instant::now() + self.node.config.drain_deadline;
         self.node.service.leave_for_good();
         self.heartbeat.beat().await;
-        let pace = Pace::of(self.listener.connections(), self.node.config.drain_deadline);
+        let pace = Pace::of(self.listeners.connections(), self.node.config.drain_deadline);
         info!(
-            connections = self.listener.connections(),
+            connections = self.listeners.connections(),
             receivers_within_ms = u64::try_from(pace.receivers_within.as_millis()).unwrap_or(u64::MAX),
             deadline_ms = u64::try_from(self.node.config.drain_deadline.as_millis()).unwrap_or(u64::MAX),
             "drain began"
         );
         self.node.service.pace(pace);
-        let (listener, node) = (&mut self.listener, self.node);
+        let (listeners, node) = (&mut self.listeners, self.node);
         // Still accepting: clients behind a balancer that has not noticed are told to go elsewhere rather than refused.
         let emptied = timeout_at(deadline, async {
-            while listener.connections() > 0 {
+            while listeners.connections() > 0 {
                 tokio::select! {
                     biased;
                     () = drain.reached(Phase::Cut) => return false,
-                    () = listener.turn(&node) => {}
+                    () = listeners.turn(&node) => {}
                 }
             }
             true
         })
         .await;
         if emptied != Ok(true) {
-            warn!(connections = listener.connections(), "drain cut short");
+            warn!(connections = listeners.connections(), "drain cut short");
         }
-        listener.shutdown().await;
+        listeners.shutdown().await;
         // Other nodes are to hear how the last publications ended.
         let _ = timeout(EXPORTS_WITHIN, node.exports_ended()).await;
         node.channels.chronicle().node(NodePhase::Left);
@@ -256,6 +281,26 @@ impl Edge {
         drop(self.tasks);
         info!("drain ended");
     }
+}
+
+/// Takes every address.
+fn listen(config: &Config) -> Result<(Listeners, Addresses), BindError> {
+    let places = Places::new(config.sessions_max, config.handshakes_max);
+    let bind = |address: SocketAddr, door: Door| {
+        Listener::bind(address, door, &places)
+            .and_then(|listener| Ok((listener.local_addr()?, listener)))
+            .map_err(|source| BindError::Listen { address, source })
+    };
+    let (http, http_listener) = bind(config.listen, Door::Http)?;
+    let rtmp = config.rtmp_listen.map(|address| bind(address, Door::Rtmp)).transpose()?;
+    let rtmps = match &config.rtmps {
+        Some(rtmps) => Some(bind(rtmps.listen, Door::Rtmps(acceptor(&rtmps.certificate, &rtmps.key)?))?),
+        None => None,
+    };
+    let (rtmp, rtmp_listener) = rtmp.unzip();
+    let (rtmps, rtmps_listener) = rtmps.unzip();
+    let listeners = Listeners { http: http_listener, rtmp: rtmp_listener, rtmps: rtmps_listener };
+    Ok((listeners, Addresses { http, rtmp, rtmps }))
 }
 
 #[cfg(feature = "bench")]

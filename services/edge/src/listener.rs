@@ -10,9 +10,11 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, warn};
 
-use crate::metrics::Counted;
+use crate::ingest::rtmp::{self, Tls};
+use crate::metrics::{Counted, Refusal};
 use crate::node::Node;
 use crate::{handshake, session};
 
@@ -32,22 +34,90 @@ const BACKLOG: u32 = 16_384;
 /// How long to wait after the first failure to accept, and at the most: file descriptors come back when sessions end.
 const ACCEPT_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_secs(1);
 
+/// What connections to an address speak.
+#[derive(Debug, Clone)]
+pub(crate) enum Door {
+    /// HTTP and websockets.
+    Http,
+    /// RTMP, of publishers.
+    Rtmp,
+    /// The same behind TLS.
+    Rtmps(Tls),
+}
+
+/// How many there may be, whatever they speak.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    sessions: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+}
+
+impl Places {
+    pub(crate) fn new(sessions_max: usize, handshakes_max: usize) -> Self {
+        Self {
+            sessions: Arc::new(Semaphore::new(sessions_max)),
+            handshakes: Arc::new(Semaphore::new(handshakes_max)),
+        }
+    }
+}
+
+/// Every address of a node.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) http: Listener,
+    pub(crate) rtmp: Option<Listener>,
+    pub(crate) rtmps: Option<Listener>,
+}
+
+impl Listeners {
+    /// Accepts one connection, or buries one that has ended. Safe to cancel.
+    pub(crate) async fn turn(&mut self, node: &Arc<Node>) {
+        // Whoever is called most often does not keep the others from their turn.
+        tokio::select! {
+            () = self.http.turn(node) => {}
+            () = turn(&mut self.rtmp, node) => {}
+            () = turn(&mut self.rtmps, node) => {}
+        }
+    }
+
+    /// Connections that have not ended.
+    pub(crate) fn connections(&self) -> usize {
+        let others = [&self.rtmp, &self.rtmps].into_iter().flatten();
+        self.http.connections() + others.map(Listener::connections).sum::<usize>()
+    }
+
+    /// Drops every connection.
+    pub(crate) async fn shutdown(&mut self) {
+        self.http.shutdown().await;
+        for other in [&mut self.rtmp, &mut self.rtmps].into_iter().flatten() {
+            other.shutdown().await;
+        }
+    }
+}
+
+async fn turn(listener: &mut Option<Listener>, node: &Arc<Node>) {
+    match listener {
+        Some(listener) => listener.turn(node).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The accepting socket and the tasks of all connections.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
-    sessions: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    door: Door,
+    places: Places,
     tasks: JoinSet<()>,
     backoff: Backoff<fn() -> u64>,
 }
 
 impl Listener {
-    pub(crate) fn bind(address: SocketAddr, sessions_max: usize, handshakes_max: usize) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, door: Door, places: &Places) -> io::Result<Self> {
         Ok(Self {
             socket: listen(address)?,
-            sessions: Arc::new(Semaphore::new(sessions_max)),
-            handshakes: Arc::new(Semaphore::new(handshakes_max)),
+            door,
+            places: places.clone(),
             tasks: JoinSet::new(),
             backoff: Backoff::new(*ACCEPT_RETRY.start(), *ACCEPT_RETRY.end(), entropy),
         })
@@ -61,7 +131,7 @@ impl Listener {
     pub(crate) async fn turn(&mut self, node: &Arc<Node>) {
         let handshake = async {
             // A full house of handshakes leaves further connections in the kernel's queue.
-            let permit = Arc::clone(&self.handshakes).acquire_owned().await;
+            let permit = Arc::clone(&self.places.handshakes).acquire_owned().await;
             (permit, self.socket.accept().await)
         };
         tokio::select! {
@@ -70,8 +140,14 @@ impl Listener {
                 (Ok(permit), Ok((stream, peer))) => {
                     self.backoff.reset();
                     prepare(&stream, node);
-                    let (node, sessions) = (Arc::clone(node), Arc::clone(&self.sessions));
-                    self.tasks.spawn(connection(node, stream, peer, permit, sessions));
+                    let (node, sessions) = (Arc::clone(node), Arc::clone(&self.places.sessions));
+                    match &self.door {
+                        Door::Http => self.tasks.spawn(connection(node, stream, peer, permit, sessions)),
+                        Door::Rtmp => self.tasks.spawn(push(node, stream, peer, permit, sessions)),
+                        Door::Rtmps(tls) => {
+                            self.tasks.spawn(secured(node, stream, tls.clone(), peer, permit, sessions))
+                        }
+                    };
                 }
                 (_, Err(error)) => {
                     node.metrics.accept_errors.inc();
@@ -137,6 +213,36 @@ fn connection(
         drop(opened);
         drop(permit);
     }
+}
+
+/// A connection of a publisher by RTMP.
+async fn push(
+    node: Arc<Node>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    handshakes: OwnedSemaphorePermit,
+    sessions: Arc<Semaphore>,
+) {
+    let _counted = Counted::new(node.metrics.connections.clone());
+    Box::pin(rtmp::run(node, stream, peer, handshakes, sessions)).await;
+}
+
+/// The same behind TLS.
+async fn secured(
+    node: Arc<Node>,
+    stream: TcpStream,
+    tls: Tls,
+    peer: SocketAddr,
+    handshakes: OwnedSemaphorePermit,
+    sessions: Arc<Semaphore>,
+) {
+    let _counted = Counted::new(node.metrics.connections.clone());
+    let refusal = match timeout(node.config.handshake_timeout, tls.0.accept(stream)).await {
+        Ok(Ok(stream)) => return Box::pin(rtmp::run(node, stream, peer, handshakes, sessions)).await,
+        Ok(Err(_)) => Refusal::Malformed,
+        Err(_) => Refusal::Slow,
+    };
+    node.metrics.handshakes_refused.with_label_values(&[refusal.name()]).inc();
 }
 
 /// Options that find half-open and slow connections and keep small messages from waiting.

@@ -43,6 +43,9 @@ pub(crate) struct Metrics {
     pub(crate) journal_errors: IntCounter,
 }
 
+/// The kind of a session that publishes by RTMP, in metrics and logs.
+pub(crate) const RTMP: &str = "rtmp";
+
 /// Why a connection never became a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -87,6 +90,11 @@ impl Drop for Counted {
 }
 
 impl Metrics {
+    /// Every kind of session.
+    pub(crate) fn session_kinds() -> impl Iterator<Item = &'static str> {
+        Kind::ALL.into_iter().map(Kind::name).chain([RTMP])
+    }
+
     /// Registers everything, with every label value at zero, so that a rate over a first event is right.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
@@ -209,12 +217,12 @@ impl Metrics {
         for outcome in ["healed", "skipped"] {
             metrics.gaps.with_label_values(&[outcome]);
         }
-        for kind in Kind::ALL {
-            metrics.sessions.with_label_values(&[kind.name()]);
+        for kind in Self::session_kinds() {
+            metrics.sessions.with_label_values(&[kind]);
             for close in Close::ALL {
-                metrics.session_ends.with_label_values(&[kind.name(), close.name()]);
+                metrics.session_ends.with_label_values(&[kind, close.name()]);
             }
-            metrics.session_ends.with_label_values(&[kind.name(), "connection_lost"]);
+            metrics.session_ends.with_label_values(&[kind, "connection_lost"]);
         }
         for refusal in Refusal::ALL {
             metrics.handshakes_refused.with_label_values(&[refusal.name()]);

@@ -21,6 +21,7 @@ use crate::inbound::{Farewell, Received};
 use crate::incumbent::Incumbent;
 use crate::keeper::{Ended, Session};
 use crate::lease::Tenure;
+use crate::node::Node;
 use crate::socket::Inbound;
 
 /// Runs a publisher's session to its end.
@@ -34,18 +35,48 @@ pub(crate) async fn run(session: &mut Session, channel: &Arc<Channel>, key: KeyH
         },
         ended = session.keeper.keep() => return ended,
     };
-    let epoch = tenure.epoch();
-    let incumbent = Arc::new(Incumbent::new(&session.outlet));
-    let grace = session.node.config.grace;
-    let Some(publication) = channel.begin_here(epoch, key, &incumbent, grace) else {
-        tenure.release(Release::Free).await;
-        return Close::Replaced.into();
+    let incumbent = Incumbent::new(&session.outlet);
+    let (tenure, publication) = match begin(&session.node, channel, key, tenure, incumbent).await {
+        Ok(began) => began,
+        Err(close) => return close.into(),
     };
     session.admit();
-    info!(channel = channel.name().as_str(), epoch = epoch.number(), "publication began");
     let (ended, release) = publish(session, publication, &tenure).await;
     tenure.release(release).await;
     ended
+}
+
+/// Begins a publication under a lease.
+///
+/// # Errors
+/// With what the publisher is to be closed.
+pub(crate) async fn begin(
+    node: &Node,
+    channel: &Arc<Channel>,
+    key: KeyHash,
+    tenure: Tenure,
+    incumbent: Incumbent,
+) -> Result<(Tenure, Publication), Close> {
+    let epoch = tenure.epoch();
+    let Some(publication) = channel.begin_here(epoch, key, &Arc::new(incumbent), node.config.grace) else {
+        tenure.release(Release::Free).await;
+        return Err(Close::Replaced);
+    };
+    info!(channel = channel.name().as_str(), epoch = epoch.number(), "publication began");
+    Ok((tenure, publication))
+}
+
+/// Ends a publication for a reason that is not its publisher's word. Tells what becomes of the channel.
+pub(crate) fn conclude(publication: Publication, ended: Ended) -> Release {
+    match ended {
+        Ended::Close(close) if close.ends_publication() => {
+            publication.finish();
+            Release::Free
+        }
+        // Somebody else has the channel now, on whichever node.
+        Ended::Close(Close::Replaced) => publication.lose(EndReason::Replaced),
+        _ => publication.lose(EndReason::Lost),
+    }
 }
 
 /// Tells why it ended, and what becomes of the channel.
@@ -68,15 +99,7 @@ async fn publish(session: &mut Session, mut publication: Publication, tenure: &T
             biased;
             received = inbound.next() => received,
             Some(ended) = otherwise.next() => {
-                return match ended {
-                    Ended::Close(close) if close.ends_publication() => {
-                        publication.finish();
-                        (ended, Release::Free)
-                    }
-                    // Somebody else has the channel now, on whichever node.
-                    Ended::Close(Close::Replaced) => (ended, publication.lose(EndReason::Replaced)),
-                    _ => (ended, publication.lose(EndReason::Lost)),
-                };
+                return (ended, conclude(publication, ended));
             }
         };
         let gathered = gather(inbound, &mut publication, received);
@@ -121,7 +144,7 @@ fn gather(inbound: &mut Inbound, publication: &mut Publication, received: Receiv
 }
 
 /// Waits until no chunk has come for `timeout`; for ever without one.
-async fn stalled(feed: Arc<Feed>, timeout: Option<Duration>) {
+pub(crate) async fn stalled(feed: Arc<Feed>, timeout: Option<Duration>) {
     let Some(timeout) = timeout else { return pending().await };
     loop {
         let left = timeout.saturating_sub(Duration::from_millis(feed.silent_ms()));

@@ -235,6 +235,7 @@ mod tests {
             node: "relaycast".parse().unwrap(),
             incarnation: relay_proto::Incarnation::new(7),
             url: "ws://127.0.0.1:1".to_owned(),
+            rtmp: None,
             region: None,
             zone: None,
             state: relay_proto::registry::NodeState::InService,

@@ -112,7 +112,7 @@ impl Session {
 }
 
 /// Whether a session that ends with this before it was let in was refused, and did not only end.
-const fn refuses(close: Close) -> bool {
+pub(crate) const fn refuses(close: Close) -> bool {
     matches!(
         close,
         Close::InvalidTarget

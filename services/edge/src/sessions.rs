@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use relay_proto::backbone::to_json;
@@ -11,7 +11,7 @@ use relay_proto::{ChannelName, KeyHash, SessionId, api};
 use tokio::time::Instant;
 
 use crate::clock::{rfc3339, unix_ms};
-use crate::outlet::Outlet;
+use crate::remote::Remote;
 
 /// Bans that a node remembers by itself; whoever is banned beyond that is found when the registry is looked at.
 const BANS_MAX: usize = 4096;
@@ -28,7 +28,7 @@ struct Open {
     kind: Kind,
     channel: ChannelName,
     key: KeyHash,
-    outlet: Arc<Outlet>,
+    remote: Remote,
     started_ms: u64,
 }
 
@@ -79,10 +79,9 @@ impl Sessions {
         kind: Kind,
         channel: &ChannelName,
         key: KeyHash,
-        outlet: &Arc<Outlet>,
+        remote: impl Into<Remote>,
     ) -> Listed<'_> {
-        let open =
-            Open { kind, channel: channel.clone(), key, outlet: Arc::clone(outlet), started_ms: unix_ms() };
+        let open = Open { kind, channel: channel.clone(), key, remote: remote.into(), started_ms: unix_ms() };
         lock(&self.open).insert(id, open);
         Listed { sessions: self, id }
     }
@@ -97,7 +96,7 @@ impl Sessions {
             session: *id,
             kind: open.kind.name().to_owned(),
             channel: open.channel.clone(),
-            sent_bytes: open.outlet.sent_bytes(),
+            sent_bytes: open.remote.sent_bytes(),
             started_at: rfc3339(open.started_ms),
         };
         let sessions: Vec<_> = wanted.by_ref().take(page.max).map(describe).collect();
@@ -106,9 +105,9 @@ impl Sessions {
 
     /// Ends one session. Tells how many there were.
     pub(crate) fn kick(&self, id: SessionId) -> u64 {
-        let outlet = lock(&self.open).get(&id).map(|open| Arc::clone(&open.outlet));
-        let Some(outlet) = outlet else { return 0 };
-        outlet.dismiss(Close::Kicked);
+        let remote = lock(&self.open).get(&id).map(|open| open.remote.clone());
+        let Some(remote) = remote else { return 0 };
+        remote.dismiss(Close::Kicked);
         1
     }
 
@@ -118,15 +117,15 @@ impl Sessions {
             return 0;
         }
         let of_key = |open: &&Open| open.key == key && open.channel == *channel;
-        let mut outlets: Vec<_> = lock(&self.open)
+        let mut remotes: Vec<_> = lock(&self.open)
             .values()
             .filter(of_key)
-            .map(|open| (open.kind == Kind::Publish, Arc::clone(&open.outlet)))
+            .map(|open| (open.kind == Kind::Publish, open.remote.clone()))
             .collect();
         // Publishers last: the end of a publication must not reach its receivers before the reason that is theirs.
-        outlets.sort_by_key(|(publishes, _)| *publishes);
-        outlets.iter().for_each(|(_, outlet)| outlet.dismiss(Close::Banned));
-        outlets.len() as u64
+        remotes.sort_by_key(|(publishes, _)| *publishes);
+        remotes.iter().for_each(|(_, remote)| remote.dismiss(Close::Banned));
+        remotes.len() as u64
     }
 
     /// Tells whether it is news: the registry tells of the same ban again and again.

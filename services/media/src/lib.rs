@@ -21,6 +21,6 @@ mod report;
 mod scanner;
 
 pub use info::{Container, Info, ParseContainerError, Track, TrackKind};
-pub use remux::{Fragment, Remuxer};
+pub use remux::{Fragment, Remuxer, Timeline, TrackTime};
 pub use report::{Event, Join};
 pub use scanner::Scanner;

@@ -33,6 +33,9 @@ pub(crate) trait Driver: fmt::Debug + Send {
     /// The device is to stop. Tells by [`Sign`]s what comes of it.
     fn stop(&mut self, source: &SourceId, now: Now, effects: &mut Effects);
 
+    /// The source is somebody else's from now on: whatever is under way for it is given up, and the device is told nothing.
+    fn forget(&mut self, source: &SourceId);
+
     /// Does something else with a source; answered by [`Effect::Answer`] with the ticket, exactly once.
     fn command(
         &mut self,
@@ -110,6 +113,7 @@ impl fmt::Debug for Outgoing {
 }
 
 /// Quality of service (MQTT 3.1.1, section 4.3).
+#[expect(clippy::enum_variant_names, reason = "the protocol's own names")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Qos {
     AtMostOnce,

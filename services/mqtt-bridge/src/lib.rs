@@ -1,12 +1,14 @@
 //! Brings cameras and docks that speak MQTT to the cluster: starts them when somebody wants to see them, and stops them when
 //! nobody does any more.
 
+pub mod broker;
 mod demand;
 mod driver;
 pub mod kerberos;
 mod picker;
 mod pictures;
 mod rendezvous;
+pub mod source;
 mod telemetry;
 
 /// For the fuzz targets only.

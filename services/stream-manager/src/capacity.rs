@@ -69,6 +69,7 @@ mod tests {
             node: name.parse().unwrap(),
             incarnation: Incarnation::new(1),
             url: "ws://node.test".to_owned(),
+            rtmp: None,
             region: None,
             zone: None,
             state: NodeState::InService,

@@ -20,7 +20,6 @@ mod red5;
 mod replica;
 mod server;
 mod socket;
-pub mod sources;
 mod urls;
 pub mod view;
 pub mod webhooks;

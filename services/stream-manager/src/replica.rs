@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use relay_cluster::Links;
 use relay_cluster::backbone::Contact;
+use relay_cluster::sources::Sources;
 use relay_lifecycle::backoff::entropy;
 use relay_proto::Incarnation;
 use relay_proto::api::manager::{Reach, ViewState};
@@ -24,7 +25,6 @@ use crate::config::Config;
 use crate::http::snapshot::Snapshots;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
-use crate::sources::Sources;
 use crate::urls::Public;
 use crate::view::{Timing, View};
 use crate::webhooks::Census;

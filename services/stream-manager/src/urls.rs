@@ -68,6 +68,15 @@ impl<'a> Target<'a> {
         }))
     }
 
+    /// The address for RTMP, where clients reach the node and it takes that. Wherever an encoder cuts it in two, its parts are
+    /// found.
+    pub(crate) fn rtmp(self) -> Option<Joined<'a, 5>> {
+        let reaches = self.addresses == Addresses::Nodes && self.role == Role::Publish;
+        let node = self.node.rtmp.as_deref().filter(|_| reaches)?;
+        let key = self.key.map_or("{key}", StreamKey::expose);
+        Some(Joined([node, "/live/", self.channel(), "/", key]))
+    }
+
     fn channel(&self) -> &'a str {
         self.channel.map_or("{channel}", ChannelName::as_str)
     }
@@ -101,6 +110,7 @@ mod tests {
             node: "n1".parse().unwrap(),
             incarnation: Incarnation::new(1),
             url: url.to_owned(),
+            rtmp: None,
             region: None,
             zone: None,
             state: NodeState::InService,
@@ -135,6 +145,15 @@ mod tests {
         let publish = Target { role: Role::Publish, ..target };
         assert_eq!(publish.websocket().to_string(), "wss://n1.example:8443/cam1/k3y/publish");
         assert_eq!(page(publish).unwrap(), "https://n1.example:8443/");
+        let rtmp = |target: Target<'_>| target.rtmp().map(|rtmp| rtmp.to_string());
+        assert_eq!(rtmp(publish), None, "a node that does not take it");
+        let pushed = NodeRecord { rtmp: Some("rtmp://n1.example:1935".to_owned()), ..node.clone() };
+        let push = Target { node: &pushed, ..publish };
+        assert_eq!(rtmp(push).unwrap(), "rtmp://n1.example:1935/live/cam1/k3y");
+        let blank_push = Target { channel: None, key: None, ..push };
+        assert_eq!(rtmp(blank_push).unwrap(), "rtmp://n1.example:1935/live/{channel}/{key}");
+        assert_eq!(rtmp(Target { role: Role::Receive, ..push }), None);
+        assert_eq!(rtmp(Target { addresses: Addresses::Proxied, ..push }), None);
         let proxied = Target { addresses: Addresses::Proxied, ..target };
         assert_eq!(proxied.websocket().to_string(), "wss://live.example/n/n1/cam1/k3y/receive");
         assert_eq!(page(proxied), None);

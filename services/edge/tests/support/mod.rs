@@ -28,6 +28,8 @@ pub(crate) const HANG: Duration = Duration::from_secs(20);
 /// A running node.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
+    pub(crate) rtmp: Option<SocketAddr>,
+    pub(crate) rtmps: Option<SocketAddr>,
     pub(crate) trigger: Trigger,
     pub(crate) metrics: prometheus::Registry,
     pub(crate) readiness: Readiness,
@@ -46,11 +48,11 @@ impl Node {
         let readiness = Readiness::new();
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..config };
         let edge = Edge::bind(config, links, &metrics, &readiness).await.unwrap();
-        let address = edge.local_addr();
+        let (address, rtmp, rtmps) = (edge.local_addr(), edge.rtmp_addr(), edge.rtmps_addr());
         let (trigger, drain) = drain::channel();
         #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
         let task = tokio::spawn(edge.run(drain));
-        Self { address, trigger, metrics, readiness, task }
+        Self { address, rtmp, rtmps, trigger, metrics, readiness, task }
     }
 
     /// Connects to `/channel/key/kind`.

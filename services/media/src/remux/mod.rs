@@ -25,6 +25,7 @@ mod ts;
 use bytes::Bytes;
 
 use self::muxer::{Expected, Muxer};
+pub use self::timeline::{Timeline, TrackTime};
 use crate::Container;
 use crate::codec::nal::NalCodec;
 

@@ -20,7 +20,7 @@ const STEP_DEFAULT: i64 = TICKS_PER_SECOND / 25;
 /// Time stamps are numbers modulo `modulus`, so a wrap is no event. When the clock jumps, each track meets the
 /// jump in its own packet; the first decides by how much, and the others follow it to stay together.
 #[derive(Debug)]
-pub(crate) struct Timeline {
+pub struct Timeline {
     modulus: i64,
     /// What is added to a time stamp, since the last jump.
     shift: Option<i64>,
@@ -30,7 +30,7 @@ pub(crate) struct Timeline {
 
 /// Where one track is on a [`Timeline`].
 #[derive(Debug, Default)]
-pub(crate) struct TrackTime {
+pub struct TrackTime {
     last: Option<Last>,
 }
 
@@ -42,12 +42,13 @@ struct Last {
 }
 
 impl Timeline {
-    pub(crate) fn new(modulus: i64) -> Self {
+    /// Of time stamps that start again at `modulus`, in ticks of 1/90,000 s.
+    pub fn new(modulus: i64) -> Self {
         Self { modulus, shift: None, latest: 0 }
     }
 
     /// The time of the track's next time stamp, after that of the one before.
-    pub(crate) fn place(&mut self, track: &mut TrackTime, stamp: i64) -> i64 {
+    pub fn place(&mut self, track: &mut TrackTime, stamp: i64) -> i64 {
         let shift = *self.shift.get_or_insert(-stamp);
         let last = match track.last {
             Some(last) => self.next(last, stamp, shift),

@@ -390,14 +390,18 @@ impl Driver for Kerberos {
         effects.push(Effect::Sign(source.clone(), Sign::Accepted));
     }
 
-    fn stop(&mut self, source: &SourceId, _now: Now, effects: &mut Effects) {
+    fn forget(&mut self, source: &SourceId) {
         if let Some(device) = self.device_of(source)
             && let Some(running) = self.devices[device].running.take()
         {
             self.asks.remove(&(running.next_ms, device));
             self.assembler.forget(device);
         }
+    }
+
+    fn stop(&mut self, source: &SourceId, _now: Now, effects: &mut Effects) {
         // Who is not asked stops by himself.
+        self.forget(source);
         effects.push(Effect::Sign(source.clone(), Sign::Stopped));
     }
 

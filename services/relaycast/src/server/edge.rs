@@ -10,6 +10,7 @@ use relay_lifecycle::readiness::Readiness;
 use relay_lifecycle::telemetry::Log;
 use relay_stream_manager::Manager;
 use tokio::task::JoinSet;
+use tracing::field::display;
 use tracing::info;
 
 use super::flags::{Flags, Role};
@@ -63,7 +64,8 @@ struct StandaloneRole;
 impl Role for StandaloneRole {
     type Settings = StandaloneSettings;
     /// A laptop is not a server: nobody else reaches it unless that is asked for.
-    const DEFAULTS: &'static [(&'static str, &'static str)] = &[("listen", "127.0.0.1:8080")];
+    const DEFAULTS: &'static [(&'static str, &'static str)] =
+        &[("listen", "127.0.0.1:8080"), ("rtmp-listen", "127.0.0.1:1935")];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +112,7 @@ impl StandaloneArgs {
 
 fn plan(node: NodeSettings, cluster: ClusterSettings) -> Result<Node, Failure> {
     let admin_listen = node.admin_listen;
-    let config = node.into_config(&cluster);
+    let config = node.into_config(&cluster).map_err(Failure::usage)?;
     config.check().map_err(Failure::usage)?;
     let cluster = cluster.cluster().map_err(Failure::usage)?;
     if let Some(cluster) = &cluster {
@@ -153,12 +155,13 @@ impl Plan for Node {
             admin: admin.local_addr(),
         };
         let Places { listen, admin: admin_listen, .. } = places;
+        let [rtmp, rtmps] = [edge.rtmp_addr(), edge.rtmps_addr()].map(|address| address.map(display));
         match places.manager {
             Some(manager) => {
-                info!(%listen, %manager, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
+                info!(%listen, %manager, rtmp, rtmps, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
             }
             None => {
-                info!(%listen, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving")
+                info!(%listen, rtmp, rtmps, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving")
             }
         }
         places.greet(demo);

@@ -208,6 +208,8 @@ fn the_demo_can_be_watched_and_leaves_nothing_behind() {
         "127.0.0.1:0",
         "--admin-listen",
         "127.0.0.1:0",
+        "--rtmp-listen",
+        "127.0.0.1:0",
         "--log-format",
         "json",
     ]);

@@ -20,6 +20,7 @@ fn record(name: &str) -> NodeRecord {
         node: id(name),
         incarnation: Incarnation::new(1),
         url: format!("ws://{name}.test:8080"),
+        rtmp: None,
         region: None,
         zone: None,
         state: NodeState::InService,

@@ -133,6 +133,7 @@ fn node(name: &str, url: &str, region: Option<&str>) -> NodeRecord {
         node: name.parse().unwrap(),
         incarnation: Incarnation::new(u64::from(name.as_bytes()[1])),
         url: url.to_owned(),
+        rtmp: None,
         region: region.map(str::to_owned),
         zone: region.map(|region| format!("{region}-a")),
         state: NodeState::InService,

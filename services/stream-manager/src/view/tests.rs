@@ -31,6 +31,7 @@ fn record(name: &str, started_ms: u64) -> NodeRecord {
         node: id(name),
         incarnation: incarnation(name, started_ms),
         url: format!("ws://{name}.test:8080"),
+        rtmp: None,
         region: None,
         zone: None,
         state: NodeState::InService,

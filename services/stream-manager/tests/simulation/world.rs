@@ -202,6 +202,7 @@ impl Node {
             node: self.id.clone(),
             incarnation: Incarnation::new(self.run),
             url: format!("ws://{}.test:8080", self.id),
+            rtmp: None,
             region: self.size.region.map(str::to_owned),
             zone: None,
             state: NodeState::InService,

@@ -48,6 +48,7 @@ impl Node {
             node: peer.node.clone(),
             incarnation: peer.incarnation,
             url: format!("ws://{name}.example:8080"),
+            rtmp: None,
             region: None,
             zone: None,
             state: NodeState::InService,

@@ -1,8 +1,9 @@
 //! Every setting of a node, declared once: name, help, unit, default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use relay_edge::{Config, PublisherPolicy, ReceivePolicy};
+use relay_edge::{Config, PublisherPolicy, ReceivePolicy, Rtmps};
 use relay_lifecycle::config::{BitRate, ByteSize, List, TimeSpan};
 use relay_proto::NodeId;
 use relay_proto::registry::Role;
@@ -22,6 +23,17 @@ relay_lifecycle::settings! {
             node_id "NAME": NodeId,
             /// URL under which clients reach this node [default: the address it listens on, or the name of the host]
             advertise_url "URL": String,
+            /// Where encoders and devices publish by RTMP; off, when not set
+            rtmp_listen "ADDRESS:PORT": SocketAddr,
+            /// The same behind TLS; needs --rtmps-certificate and --rtmps-key
+            rtmps_listen "ADDRESS:PORT": SocketAddr,
+            /// Certificate for RTMP behind TLS, with those that lead to it, in PEM
+            rtmps_certificate "FILE": PathBuf,
+            /// Its key, in PEM
+            rtmps_key "FILE": PathBuf,
+            /// URL under which encoders reach this node by RTMP: rtmp://HOST:PORT [default: the address it listens on, or the
+            /// name of the host]
+            rtmp_advertise_url "URL": String,
             /// Origins whose pages may connect, separated by commas; empty allows all
             allowed_origins "ORIGIN,…": List<String> = "",
             /// Whether the node serves its page at /
@@ -97,14 +109,32 @@ relay_lifecycle::settings! {
 
 impl NodeSettings {
     /// The node's configuration. Without `..`, so that a setting which is not declared above does not compile.
-    pub(in super::super) fn into_config(self, cluster: &ClusterSettings) -> Config {
+    ///
+    /// # Errors
+    /// Where only some of what RTMPS needs is set.
+    pub(in super::super) fn into_config(self, cluster: &ClusterSettings) -> Result<Config, RtmpsError> {
         let bytes = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);
-        Config {
+        let rtmps = match (self.rtmps_listen, self.rtmps_certificate, self.rtmps_key) {
+            (Some(listen), Some(certificate), Some(key)) => Some(Rtmps { listen, certificate, key }),
+            (None, None, None) => None,
+            _ => return Err(RtmpsError),
+        };
+        let rtmp_by_host = || match (self.rtmp_listen, &rtmps) {
+            (Some(listen), _) => by_host("rtmp", listen),
+            (None, Some(rtmps)) => by_host("rtmps", rtmps.listen),
+            (None, None) => None,
+        };
+        Ok(Config {
+            rtmp_advertise_url: self
+                .rtmp_advertise_url
+                .or_else(|| cluster.is_set().then(rtmp_by_host).flatten()),
+            rtmp_listen: self.rtmp_listen,
+            rtmps,
             listen: self.listen,
             node_id: self.node_id.unwrap_or_else(|| if cluster.is_set() { drawn_name() } else { alone() }),
             advertise_url: self
                 .advertise_url
-                .or_else(|| cluster.is_set().then(|| url_by_host(self.listen)).flatten()),
+                .or_else(|| cluster.is_set().then(|| by_host("ws", self.listen)).flatten()),
             publisher_policy: self.publisher_policy.0,
             receive_policy: self.receive_policy.0,
             publisher_stall_timeout: self.publisher_stall_timeout.get(),
@@ -134,17 +164,23 @@ impl NodeSettings {
             drain_deadline: self.drain_deadline.get(),
             allowed_origins: self.allowed_origins.0,
             page: self.page,
-        }
+        })
     }
 }
+
+/// What RTMPS needs is not all there.
+#[derive(Debug, thiserror::Error)]
+#[error("--rtmps-listen, --rtmps-certificate and --rtmps-key go together")]
+pub(in super::super) struct RtmpsError;
 
 fn alone() -> NodeId {
     relay_edge::DEFAULT_NODE_ID.parse().expect("the default follows the grammar")
 }
 
 /// Nobody reaches a node under the address that stands for all addresses.
-fn url_by_host(listen: SocketAddr) -> Option<String> {
-    (listen.ip().is_unspecified() && listen.port() != 0).then(|| format!("ws://{}:{}", host(), listen.port()))
+fn by_host(scheme: &str, listen: SocketAddr) -> Option<String> {
+    (listen.ip().is_unspecified() && listen.port() != 0)
+        .then(|| format!("{scheme}://{}:{}", host(), listen.port()))
 }
 
 impl Choice for PublisherPolicy {
@@ -174,7 +210,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_node() {
         let ours = resolve::<EdgeSettings>(&Sources::default()).unwrap().settings;
-        let ours = ours.node.into_config(&ours.cluster);
+        let ours = ours.node.into_config(&ours.cluster).unwrap();
         // The node's own default is for tests, which must not be reachable from elsewhere.
         let theirs = Config { listen: ours.listen, ..Config::default() };
         assert_eq!(format!("{ours:#?}"), format!("{theirs:#?}"));

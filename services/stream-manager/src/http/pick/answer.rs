@@ -80,6 +80,10 @@ impl Json {
             self.raw(",\"page\":");
             self.text(page.parts());
         }
+        if let Some(rtmp) = target.rtmp() {
+            self.raw(",\"rtmp\":");
+            self.text(rtmp.parts());
+        }
         self.raw("},\"reserved_ms\":");
         self.value(reserved_ms);
         self.raw("}");
@@ -131,6 +135,7 @@ mod tests {
         NodeRecord {
             node: "n1".parse().unwrap(),
             incarnation: Incarnation::new(1),
+            rtmp: Some(format!("rtmp{url}")),
             url,
             region,
             zone,
@@ -148,11 +153,12 @@ mod tests {
         fn an_answer_is_byte_for_byte_what_serde_makes_of_it(
             nodes in prop::collection::vec((option::of(any::<String>()), option::of(".{0,9}"), "(ws)?.{0,9}"), 0..3),
             (carries, reserved_ms, age_ms) in any::<(bool, u64, Option<u64>)>(),
-            (is_up, is_explained, is_proxied) in any::<(bool, bool, bool)>(),
+            (is_up, is_explained, is_proxied, publishes) in any::<(bool, bool, bool, bool)>(),
         ) {
             let addresses = if is_proxied { Addresses::Proxied } else { Addresses::Nodes };
             let public = Public::new(None, ([127, 0, 0, 1], 8081).into());
-            let (channel, role) = ("cam".parse().unwrap(), Role::Receive);
+            let channel = "cam".parse().unwrap();
+            let role = if publishes { Role::Publish } else { Role::Receive };
             let nodes: Vec<_> = nodes.into_iter().map(|(region, zone, url)| record(region, zone, url)).collect();
             let targets: Vec<_> = nodes
                 .iter()
@@ -166,7 +172,7 @@ mod tests {
                 urls: Urls {
                     websocket: target.websocket().to_string(),
                     page: target.page().map(|page| page.to_string()),
-                    rtmp: None,
+                    rtmp: target.rtmp().map(|rtmp| rtmp.to_string()),
                 },
                 reserved_ms,
             };

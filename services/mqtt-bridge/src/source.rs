@@ -1,0 +1,595 @@
+//! What is to be done with one source: when it is told to start and to stop, and what is said of it meanwhile. Pure: time
+//! comes in as milliseconds of a clock that never goes back.
+//!
+//! ```text
+//! ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//! │ Nothing is told to a device but by who has its lease, and one thing at a time. A source is     │
+//! │ live when its channel has media, whatever the device says.                                     │
+//! └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use relay_proto::NodeId;
+use relay_proto::source::{SourceReason, SourceState};
+
+use crate::demand::Media;
+use crate::driver::{Retry, Sign};
+
+/// How long things take, or may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a source goes on after the last viewer left: who reloads a page finds it running.
+    pub stop_grace: Duration,
+    /// How long media may take after the device said that it starts. Longer than any camera's GOP.
+    pub media_within: Duration,
+    /// How long a device whose stream broke has to come back by itself.
+    pub republish_within: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            stop_grace: Duration::from_secs(10),
+            media_within: Duration::from_secs(15),
+            republish_within: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Pauses between attempts to start. Docks refuse for a while after their topology changed, and must not be asked all the time.
+const PAUSES_MS: [u64; 4] = [5_000, 10_000, 20_000, 30_000];
+
+/// After this many attempts in vain, some three minutes, a viewer who still waits is helped by patience alone.
+const ATTEMPTS_QUICK: u32 = 8;
+
+/// The pause from then on.
+const PAUSE_SLOW_MS: u64 = 60_000;
+
+/// How soon a stream-manager is asked again that had no node.
+const PICK_PAUSE_MS: u64 = 2_000;
+
+/// The driver always tells what came of a command; should it not, nothing hangs on it for longer. Three tries of 20 s fit.
+const COMMAND_WITHIN_MS: u64 = 90_000;
+
+/// How long media may go on after the device said that it stopped.
+const ENDS_WITHIN_MS: u64 = 5_000;
+
+/// Nodes that are avoided because a stream to them failed: with all of them excluded, none would be left.
+const EXCLUDED_MAX: usize = 3;
+
+/// "Paused until the download of a file is done", whichever kind of device says it.
+const PAUSED_CODE: i64 = 13_017;
+
+/// How devices of a kind are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conduct {
+    /// They say whether they start, and must be told to stop.
+    Answers,
+    /// They are asked over and over, say nothing but pictures, and stop when they are asked no more.
+    IsAsked,
+}
+
+/// One source.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    conduct: Conduct,
+    timing: Timing,
+    phase: Phase,
+    /// What the device was told and has not answered, and until when that counts.
+    in_flight: Option<(Told, u64)>,
+    is_held: bool,
+    is_wanted: bool,
+    unwanted_since: u64,
+    media: Option<Media>,
+    online: Option<bool>,
+    reason: Option<SourceReason>,
+    node: Option<NodeId>,
+    excluded: Vec<NodeId>,
+    attempts: u32,
+    /// Whether it was told to start by this bridge and not stopped since.
+    is_ours: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// A node is asked for.
+    Picking,
+    /// The device is told to start.
+    Starting,
+    /// The device said that it starts; media has to come until then.
+    Awaiting(u64),
+    /// Media comes.
+    Live,
+    /// Media came, and comes no more; by itself it may until then.
+    Interrupted(u64),
+    /// The device is told to stop, or has said that it did; media has to end until then.
+    Stopping {
+        then: Then,
+        until: u64,
+    },
+    /// Nothing is done until then, or until something is news.
+    Pausing(Option<u64>),
+    /// The device streams to somewhere else.
+    External,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It is over.
+    Rest,
+    /// It is started again after a pause.
+    Pause(u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Start,
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Do {
+    /// Find a node, other than these; answered by [`Machine::picked`].
+    Pick(Vec<NodeId>),
+    /// Tell the device to stream to the node that was picked.
+    Start,
+    /// Tell the device to stop.
+    Stop,
+    /// It is over: nothing more is sent to the node.
+    Rest,
+    /// The source is somebody else's: leave everything as it is.
+    Abandon,
+}
+
+/// What is said of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Description {
+    pub(crate) state: SourceState,
+    pub(crate) reason: Option<SourceReason>,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) online: Option<bool>,
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Machine {
+    pub(crate) fn new(conduct: Conduct, timing: Timing) -> Self {
+        Self {
+            conduct,
+            timing,
+            phase: Phase::Idle,
+            in_flight: None,
+            is_held: false,
+            is_wanted: false,
+            unwanted_since: 0,
+            media: None,
+            online: None,
+            reason: None,
+            node: None,
+            excluded: Vec::new(),
+            attempts: 0,
+            is_ours: false,
+        }
+    }
+
+    /// Whether there is something to do for whoever has the lease. A stream that nobody wants has to be stopped.
+    pub(crate) fn needs_lease(&self) -> bool {
+        self.is_wanted || self.media.is_some() || self.phase != Phase::Idle || self.in_flight.is_some()
+    }
+
+    /// What is to be said of it.
+    pub(crate) fn describe(&self) -> Description {
+        let state = match self.phase {
+            Phase::Idle => SourceState::Idle,
+            Phase::Live => SourceState::Live,
+            Phase::Stopping { then: Then::Rest, .. } => SourceState::Stopping,
+            Phase::External => SourceState::External,
+            _ => SourceState::Starting,
+        };
+        let reason = self.reason.clone().filter(|_| state == SourceState::Starting);
+        let node = self.node.clone().filter(|_| state != SourceState::Idle);
+        Description { state, reason, node, online: self.online }
+    }
+
+    /// When [`Machine::tick`] has something to do.
+    pub(crate) fn next(&self) -> Option<u64> {
+        let phase = match &self.phase {
+            Phase::Awaiting(until) | Phase::Interrupted(until) => Some(*until),
+            Phase::Stopping { until, .. } if self.in_flight.is_none() => Some(*until),
+            Phase::Pausing(until) => *until,
+            _ => None,
+        };
+        let phase = phase.filter(|until| *until != u64::MAX);
+        let stop = self.stops_at();
+        let answer = self.in_flight.map(|(_, until)| until);
+        [phase, stop, answer].into_iter().flatten().min()
+    }
+
+    /// Somebody wants it, or nobody does any more.
+    pub(crate) fn wanted(&mut self, is_wanted: bool, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if self.is_wanted != is_wanted {
+            self.is_wanted = is_wanted;
+            self.unwanted_since = now;
+            if is_wanted && matches!(self.phase, Phase::Pausing(None)) {
+                // Who comes anew may try anew.
+                self.attempts = 0;
+                self.phase = Phase::Idle;
+            }
+        }
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// The lease is this bridge's, or is not.
+    pub(crate) fn held(&mut self, is_held: bool, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if self.is_held && !is_held {
+            todo.push(Do::Abandon);
+            self.rest();
+        }
+        self.is_held = is_held;
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// What is known of the media of its channel.
+    pub(crate) fn media(&mut self, media: Option<Media>, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        self.media = media;
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// A node was found, or none.
+    pub(crate) fn picked(&mut self, picked: Option<NodeId>, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if self.phase == Phase::Picking {
+            match picked {
+                // It is not wanted any more.
+                _ if !self.is_wanted => {
+                    self.rest();
+                    todo.push(Do::Rest);
+                }
+                Some(node) => {
+                    self.node = Some(node);
+                    self.phase = Phase::Starting;
+                    self.tell(Told::Start, now, &mut todo);
+                }
+                None => {
+                    self.reason = Some(SourceReason::NoNode);
+                    // All that were left out may be all there are.
+                    self.excluded.clear();
+                    self.phase = Phase::Pausing(Some(now + PICK_PAUSE_MS));
+                }
+            }
+        }
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// What was sent to the node does not get there.
+    pub(crate) fn node_failed(&mut self, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if self.is_held && !matches!(self.phase, Phase::Idle | Phase::Stopping { .. } | Phase::Picking) {
+            // What is still told of it is of before.
+            self.media = None;
+            self.exclude();
+            let pause = self.pause(now);
+            self.phase = Phase::Pausing(Some(pause));
+            // The first time at once: a node that was killed is no fault of the next.
+            if self.attempts == 1 {
+                self.phase = Phase::Idle;
+            }
+        }
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// There is a connection to the broker, or there is none.
+    pub(crate) fn broker(&mut self, is_connected: bool, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if is_connected {
+            if self.reason == Some(SourceReason::NoBroker) {
+                self.reason = None;
+            }
+            if matches!(self.phase, Phase::Pausing(_)) {
+                self.phase = Phase::Idle;
+            }
+        } else if self.phase != Phase::Live {
+            self.reason = Some(SourceReason::NoBroker);
+        }
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// The device, or its driver, says something.
+    pub(crate) fn sign(&mut self, sign: Sign, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        match sign {
+            Sign::Online(is_online) => self.presence(is_online, now),
+            Sign::Rebooted => {
+                self.in_flight = None;
+                self.is_ours = false;
+                if !matches!(self.phase, Phase::Idle | Phase::Live) {
+                    self.attempts = 0;
+                    self.phase = Phase::Pausing(Some(now + PAUSES_MS[0]));
+                }
+            }
+            Sign::Accepted => {
+                if self.answered(Told::Start) && self.phase == Phase::Starting {
+                    self.phase = Phase::Awaiting(now + ms(self.timing.media_within));
+                }
+            }
+            Sign::AcceptedExternally => {
+                if self.answered(Told::Start) {
+                    self.reason = None;
+                    self.node = None;
+                    self.phase = Phase::External;
+                }
+            }
+            Sign::AlreadyLive => {
+                if self.answered(Told::Start) && self.phase == Phase::Starting {
+                    // It may be ours, whose answer was lost, and then its media is here or on its way.
+                    self.phase = Phase::Awaiting(now + ms(self.timing.republish_within));
+                }
+            }
+            Sign::Refused { retry, reason } => {
+                if self.answered(Told::Start) && self.phase == Phase::Starting {
+                    self.reason = Some(reason);
+                    self.phase = Phase::Pausing(match retry {
+                        Retry::Later => Some(self.pause(now)),
+                        Retry::OnNews | Retry::Never => None,
+                    });
+                }
+            }
+            Sign::Unanswered => {
+                if self.answered(Told::Start) && self.phase == Phase::Starting {
+                    self.reason = Some(SourceReason::NoReply);
+                    self.phase = Phase::Pausing(Some(self.pause(now)));
+                }
+            }
+            Sign::Stopped => {
+                if self.answered(Told::Stop) {
+                    self.is_ours = false;
+                }
+            }
+            Sign::StopUnanswered => {
+                let _ = self.answered(Told::Stop);
+            }
+            Sign::Says { live, error } => self.says(live, error, now),
+            Sign::Unreadable => {
+                if matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_) | Phase::Pausing(_)) {
+                    self.reason = Some(SourceReason::DecryptFailed);
+                }
+            }
+        }
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: u64) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if self.in_flight.is_some_and(|(_, until)| now >= until) {
+            self.in_flight = None;
+            if self.phase == Phase::Starting {
+                self.reason = Some(SourceReason::NoReply);
+                self.phase = Phase::Pausing(Some(self.pause(now)));
+            }
+        }
+        match self.phase {
+            Phase::Awaiting(until) if now >= until => self.no_media(now, &mut todo),
+            Phase::Interrupted(until) if now >= until => {
+                self.exclude();
+                match self.conduct {
+                    Conduct::Answers => self.stop(Then::Pause(0), now, &mut todo),
+                    Conduct::IsAsked => self.phase = Phase::Idle,
+                }
+            }
+            Phase::Stopping { then, until } if now >= until && self.in_flight.is_none() => {
+                // It still streams: tell it again.
+                self.stop(then, now, &mut todo);
+            }
+            Phase::Pausing(Some(until)) if now >= until => self.phase = Phase::Idle,
+            _ => {}
+        }
+        self.go_on(now, &mut todo);
+        todo
+    }
+
+    /// What follows from what is known, whatever was told last.
+    fn go_on(&mut self, now: u64, todo: &mut Vec<Do>) {
+        if !self.is_held {
+            return;
+        }
+        let flows = self.media.as_ref().is_some_and(|media| media.flows);
+        match &self.phase {
+            // What it streams is here, and comes from wherever it was told to go.
+            Phase::Idle
+            | Phase::Picking
+            | Phase::Starting
+            | Phase::Awaiting(_)
+            | Phase::Interrupted(_)
+            | Phase::Pausing(_)
+                if flows =>
+            {
+                self.phase = Phase::Live;
+                self.reason = None;
+                self.attempts = 0;
+                self.excluded.clear();
+                self.is_ours = true;
+            }
+            Phase::Live if !flows => {
+                self.phase = Phase::Interrupted(now + ms(self.timing.republish_within));
+            }
+            Phase::Stopping { then, .. } if self.in_flight.is_none() && self.media.is_none() => match *then {
+                Then::Rest => {
+                    self.rest();
+                    todo.push(Do::Rest);
+                }
+                Then::Pause(until) => self.phase = Phase::Pausing(Some(until)),
+            },
+            _ => {}
+        }
+        if self.phase == Phase::Live {
+            self.node = self.media.as_ref().map(|media| media.node.clone());
+        }
+        if matches!(self.phase, Phase::Pausing(Some(until)) if until <= now) {
+            self.phase = Phase::Idle;
+        }
+        if self.stops_at().is_some_and(|at| now >= at) {
+            match (self.conduct, self.is_ours || self.media.is_some()) {
+                (Conduct::Answers, false) if self.in_flight.is_none() => {
+                    // The device was never started, or has said that it stopped.
+                    self.rest();
+                    todo.push(Do::Rest);
+                }
+                _ => self.stop(Then::Rest, now, todo),
+            }
+        }
+        if self.phase == Phase::Idle && self.is_wanted && self.in_flight.is_none() {
+            self.phase = Phase::Picking;
+            todo.push(Do::Pick(self.excluded.clone()));
+        }
+    }
+
+    /// When it is to be stopped because nobody wants it.
+    fn stops_at(&self) -> Option<u64> {
+        let runs = !matches!(self.phase, Phase::Idle | Phase::Stopping { then: Then::Rest, .. });
+        // What was told must be answered first.
+        let is_due = self.is_held && !self.is_wanted && runs && self.in_flight.is_none();
+        is_due.then(|| self.unwanted_since + ms(self.timing.stop_grace))
+    }
+
+    fn presence(&mut self, is_online: bool, now: u64) {
+        let was = self.online.replace(is_online);
+        if is_online {
+            if self.reason == Some(SourceReason::Offline) {
+                self.reason = None;
+            }
+            if matches!(self.phase, Phase::Pausing(None)) || (was == Some(false) && self.pauses()) {
+                // It was waited for.
+                self.phase = Phase::Idle;
+            }
+        } else if was != Some(false) {
+            self.in_flight = None;
+            if matches!(
+                self.phase,
+                Phase::Starting | Phase::Awaiting(_) | Phase::Interrupted(_) | Phase::Pausing(_)
+            ) {
+                self.reason = Some(SourceReason::Offline);
+                self.phase = Phase::Pausing(None);
+            } else if let Phase::Stopping { then, .. } = self.phase {
+                // Who is not there streams nothing that could be stopped; what still comes ends by itself.
+                self.phase = Phase::Stopping { then, until: now + ENDS_WITHIN_MS };
+            }
+        }
+    }
+
+    fn pauses(&self) -> bool {
+        matches!(self.phase, Phase::Pausing(_))
+    }
+
+    fn says(&mut self, live: bool, error: Option<i64>, now: u64) {
+        match error {
+            Some(code) if code % 100_000 == PAUSED_CODE => {
+                if matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_)) {
+                    // It goes on by itself.
+                    self.reason = Some(SourceReason::Paused);
+                    self.phase = Phase::Awaiting(u64::MAX);
+                }
+            }
+            Some(code) if self.phase != Phase::Live => self.reason = Some(SourceReason::Device(code)),
+            _ => {
+                if self.reason == Some(SourceReason::Paused) && matches!(self.phase, Phase::Awaiting(_)) {
+                    // It is over: media comes, or does not.
+                    self.reason = None;
+                    self.phase = Phase::Awaiting(now + ms(self.timing.media_within));
+                }
+                if matches!(self.phase, Phase::Pausing(None)) && !live && self.online != Some(false) {
+                    // News.
+                    self.phase = Phase::Pausing(Some(self.pause(now)));
+                }
+            }
+        }
+    }
+
+    /// The device was to stream, and nothing came.
+    fn no_media(&mut self, now: u64, todo: &mut Vec<Do>) {
+        if !matches!(self.reason, Some(SourceReason::DecryptFailed | SourceReason::Device(_))) {
+            self.reason = Some(SourceReason::NoMedia);
+        }
+        match self.conduct {
+            // It goes on to be asked.
+            Conduct::IsAsked => self.phase = Phase::Awaiting(u64::MAX),
+            Conduct::Answers => {
+                self.exclude();
+                let until = self.pause(now);
+                self.stop(Then::Pause(until), now, todo);
+            }
+        }
+    }
+
+    fn stop(&mut self, then: Then, now: u64, todo: &mut Vec<Do>) {
+        self.phase = Phase::Stopping { then, until: now + ENDS_WITHIN_MS };
+        self.tell(Told::Stop, now, todo);
+    }
+
+    fn tell(&mut self, told: Told, now: u64, todo: &mut Vec<Do>) {
+        debug_assert!(self.in_flight.is_none() && self.is_held, "one thing at a time, by who may");
+        self.in_flight = Some((told, now + COMMAND_WITHIN_MS));
+        todo.push(match told {
+            Told::Start => {
+                self.is_ours = true;
+                Do::Start
+            }
+            Told::Stop => Do::Stop,
+        });
+    }
+
+    /// Whether this was what the device was told last.
+    fn answered(&mut self, told: Told) -> bool {
+        self.in_flight.take_if(|(in_flight, _)| *in_flight == told).is_some()
+    }
+
+    /// When to try again after one more attempt in vain.
+    fn pause(&mut self, now: u64) -> u64 {
+        self.attempts = self.attempts.saturating_add(1);
+        let pause = if self.attempts > ATTEMPTS_QUICK {
+            PAUSE_SLOW_MS
+        } else {
+            PAUSES_MS[(self.attempts as usize - 1).min(PAUSES_MS.len() - 1)]
+        };
+        now + pause
+    }
+
+    /// The node that failed is not tried again for now.
+    fn exclude(&mut self) {
+        let Some(node) = self.node.take() else { return };
+        if !self.excluded.contains(&node) {
+            if self.excluded.len() == EXCLUDED_MAX {
+                self.excluded.remove(0);
+            }
+            self.excluded.push(node);
+        }
+    }
+
+    fn rest(&mut self) {
+        self.phase = Phase::Idle;
+        self.in_flight = None;
+        self.reason = None;
+        self.node = None;
+        self.excluded.clear();
+        self.attempts = 0;
+        self.is_ours = false;
+    }
+}
