@@ -20,7 +20,8 @@ pub struct Product {
 }
 
 impl Product {
-    fn read(value: &Value) -> Option<Self> {
+    /// Reads it, as a gateway tells it of itself and of its aircraft.
+    pub fn read(value: &Value) -> Option<Self> {
         let number = |name: &str| value.get(name).and_then(int);
         Some(Self { domain: number("domain")?, kind: number("type")?, sub: number("sub_type").unwrap_or(0) })
     }

@@ -3,6 +3,7 @@
 
 pub mod broker;
 mod demand;
+pub mod dji;
 mod driver;
 pub mod kerberos;
 mod picker;
