@@ -9,6 +9,7 @@ use relay_proto::source::SourceId;
 
 use crate::broker;
 use crate::kerberos;
+use crate::picker::Picker;
 use crate::source::Timing;
 use crate::telemetry::Rule;
 
@@ -39,6 +40,18 @@ pub struct Config {
     pub reader_tokens: Vec<Token>,
     /// Tokens that may read, and tell devices what to do.
     pub operator_tokens: Vec<Token>,
+}
+
+impl Config {
+    /// Checks what the types cannot: whether the broker and the stream-managers can be spoken to with these addresses.
+    ///
+    /// # Errors
+    /// What is wrong, without any secret.
+    pub fn check(&self) -> Result<(), String> {
+        broker::Broker::connect(self.mqtt.clone(), Vec::new()).map_err(|error| error.to_string())?;
+        Picker::new(&self.managers, None).map_err(|error| error.to_string())?;
+        Ok(())
+    }
 }
 
 /// A secret that opens an API. Prints as `***`.
