@@ -117,6 +117,11 @@ impl Sources {
         told.max_by_key(|(peer, told)| told.rank(peer)).map(|(peer, told)| (peer, &told.source))
     }
 
+    /// Every bridge that is believed.
+    pub fn bridges(&self) -> impl Iterator<Item = &Peer> {
+        self.bridges.keys()
+    }
+
     /// The bridge that was heard last.
     pub fn any_bridge(&self) -> Option<&Peer> {
         self.bridges.iter().max_by_key(|(_, bridge)| bridge.heard_ms).map(|(peer, _)| peer)

@@ -142,6 +142,7 @@ fn record(peer: usize, load: u64) -> NodeRecord {
         node,
         incarnation,
         url: "ws://10.0.0.1:8080".to_owned(),
+        rtmp: None,
         region: None,
         zone: Some("a \"quoted\" zone".to_owned()),
         state: NodeState::InService,

@@ -52,7 +52,7 @@ pub enum ParseError {
 pub struct AlreadyInitialised;
 
 /// Libraries that log what we log ourselves, once and without addresses. A filter that names them is heard.
-const QUIET: &str = "async_nats=off";
+const QUIET: &str = "async_nats=off,rumqttc=off,rumqttd=off";
 
 /// Starts logging for the whole process.
 ///

@@ -258,6 +258,7 @@ mod tests {
             node: peer.node.clone(),
             incarnation: peer.incarnation,
             url: String::new(),
+            rtmp: None,
             region: None,
             zone: None,
             state: NodeState::InService,

@@ -1,4 +1,4 @@
-//! `relaycast`: nodes, stream-managers and clients in one binary.
+//! `relaycast`: nodes, stream-managers, bridges and clients in one binary.
 
 mod client;
 mod exit;
@@ -36,6 +36,7 @@ enum Command {
     Standalone(Box<server::StandaloneArgs>),
     Edge(Box<server::EdgeArgs>),
     Manager(Box<server::ManagerArgs>),
+    Bridge(Box<server::BridgeArgs>),
     Publish(publish::Args),
     Receive(receive::Args),
     Probe(probe::Args),
@@ -77,6 +78,7 @@ impl Command {
             Self::Standalone(args) => args.run(),
             Self::Edge(args) => args.run(),
             Self::Manager(args) => args.run(),
+            Self::Bridge(args) => args.run(),
             Self::Publish(args) => client(|drain| args.run(drain)),
             Self::Receive(args) => client(|drain| args.run(drain)),
             Self::Probe(args) => client(|drain| args.run(drain)),

@@ -1,8 +1,10 @@
-//! `relaycast edge`, `standalone` and `manager`: what runs until it is told to leave.
+//! `relaycast edge`, `standalone`, `manager` and `bridge`: what runs until it is told to leave.
 //!
 //! A [`Role`] says which settings there are; a [`Plan`] is what becomes of them. Everything between is the same for all:
 //! where settings come from, `--check`, logs, signals, the admin address.
 
+mod bridge;
+mod broker;
 mod demo;
 mod edge;
 mod files;
@@ -25,6 +27,7 @@ use relay_lifecycle::readiness::Readiness;
 use relay_lifecycle::telemetry::{self, Log};
 use tracing::warn;
 
+pub(crate) use self::bridge::BridgeArgs;
 pub(crate) use self::edge::{EdgeArgs, StandaloneArgs};
 use self::flags::{Flags, Role};
 pub(crate) use self::manager::ManagerArgs;

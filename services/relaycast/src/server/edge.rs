@@ -1,21 +1,28 @@
 //! `relaycast edge` and `relaycast standalone`: one node, the second with a stream-manager beside it.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use relay_cluster::Links;
 use relay_edge::Edge;
+use relay_lifecycle::config::TimeSpan;
 use relay_lifecycle::drain::{self, Drain};
 use relay_lifecycle::readiness::Readiness;
 use relay_lifecycle::telemetry::Log;
+use relay_mqtt_bridge::Bridge;
+use relay_proto::NodeId;
 use relay_stream_manager::Manager;
 use tokio::task::JoinSet;
 use tracing::field::display;
 use tracing::info;
 
+use super::broker::Otherwise;
 use super::flags::{Flags, Role};
-use super::settings::{BesideNode, Cluster, ClusterSettings, EdgeSettings, NodeSettings, StandaloneSettings};
-use super::{Common, Plan, admin, demo, files, links, metrics, reachable};
+use super::settings::{
+    BesideNode, BridgeSettings, Cluster, ClusterSettings, EdgeSettings, NodeSettings, StandaloneSettings,
+};
+use super::{Common, Plan, admin, bridge, broker, demo, files, links, metrics, reachable};
 use crate::exit::{Exit, Failure};
 
 /// Runs one node
@@ -32,10 +39,10 @@ pub(crate) struct EdgeArgs {
     flags: Flags<EdgeRole>,
 }
 
-/// Runs one node and a stream-manager on this machine, for a look around
+/// Runs one node, a stream-manager and an MQTT bridge with its broker on this machine, for a look around
 ///
-/// The same as `edge` and `manager` in one process, reachable from this machine only unless --listen and --manager-listen say
-/// otherwise. With --demo it has something to show.
+/// The same as `edge`, `manager` and `bridge` in one process, reachable from this machine only unless --listen, --manager-listen
+/// and --mqtt-listen say otherwise. With --demo it has something to show.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::EXIT_CODES)]
 pub(crate) struct StandaloneArgs {
@@ -79,8 +86,20 @@ struct Node {
     admin_listen: SocketAddr,
     cluster: Option<Cluster>,
     manager: Option<relay_stream_manager::Config>,
+    bridge: Option<BridgePlan>,
     demo: Demo,
 }
+
+/// A bridge beside the node; its broker may be there as well.
+struct BridgePlan {
+    settings: BridgeSettings,
+    listen: SocketAddr,
+    mqtt_listen: Option<SocketAddr>,
+    interval: TimeSpan,
+}
+
+/// Where a broker is expected on a machine (the port that IANA assigned).
+const MQTT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
 
 impl EdgeArgs {
     /// Runs the node until it is told to leave.
@@ -97,16 +116,58 @@ impl StandaloneArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let demo = if self.demo { Demo::On } else { Demo::Off };
         self.common.run(self.flags, |settings| -> Result<(Log, Node), Failure> {
-            let StandaloneSettings { node, listen: BesideNode { manager_listen }, manager, cluster, logs } =
-                settings;
+            let StandaloneSettings { node, listen, manager, bridge, cluster, logs } = settings;
+            let BesideNode { manager_listen, bridge_listen, mqtt_listen } = listen;
             let interval = cluster.registry_interval;
             let node = plan(node, cluster)?;
             let manager = manager
                 .into_config(manager_listen, node.config.node_id.clone(), interval)
                 .map_err(Failure::usage)?;
             manager.check().map_err(Failure::usage)?;
-            Ok((logs.log(), Node { manager: Some(manager), demo, ..node }))
+            let bridge = BridgePlan { settings: bridge, listen: bridge_listen, mqtt_listen, interval };
+            bridge.check(&node.config.node_id).map_err(Failure::usage)?;
+            Ok((logs.log(), Node { manager: Some(manager), bridge: Some(bridge), demo, ..node }))
         })
+    }
+}
+
+impl BridgePlan {
+    /// Whether the settings go together, as far as that can be told before anything runs.
+    fn check(&self, node: &NodeId) -> Result<(), String> {
+        self.config(node.clone(), SocketAddr::from(([127, 0, 0, 1], 1)), MQTT_LISTEN)?.check()
+    }
+
+    fn config(
+        &self,
+        name: NodeId,
+        manager: SocketAddr,
+        broker: SocketAddr,
+    ) -> Result<relay_mqtt_bridge::Config, String> {
+        let mqtt = self.settings.mqtt.clone().unwrap_or_else(|| format!("mqtt://{}", reachable(broker)));
+        let managers = vec![format!("http://{}", reachable(manager))];
+        self.settings.clone().into_config(self.listen, name, mqtt, managers, self.interval)
+    }
+
+    async fn bind(
+        self,
+        name: NodeId,
+        manager: &Manager,
+        links: Links,
+        metrics: &prometheus::Registry,
+        readiness: &Readiness,
+    ) -> Result<Bridge, Failure> {
+        let mut broker = MQTT_LISTEN;
+        if self.settings.mqtt.is_none() {
+            let (listen, otherwise) = self
+                .mqtt_listen
+                .map_or((MQTT_LISTEN, Otherwise::TakeAnother), |listen| (listen, Otherwise::Fail));
+            broker = broker::start(listen, otherwise).await.map_err(|error| {
+                Failure::io(format_args!("cannot listen on {listen} (--mqtt-listen)"), &error)
+            })?;
+            info!(mqtt = %broker, "a broker listens");
+        }
+        let config = self.config(name, manager.local_addr(), broker).map_err(Failure::usage)?;
+        Bridge::bind(config, links, metrics, readiness).await.map_err(bridge::failed)
     }
 }
 
@@ -118,12 +179,12 @@ fn plan(node: NodeSettings, cluster: ClusterSettings) -> Result<Node, Failure> {
     if let Some(cluster) = &cluster {
         links::check(&config.node_id, cluster)?;
     }
-    Ok(Node { config, admin_listen, cluster, manager: None, demo: Demo::Off })
+    Ok(Node { config, admin_listen, cluster, manager: None, bridge: None, demo: Demo::Off })
 }
 
 impl Plan for Node {
     async fn serve(self) -> Result<(), Failure> {
-        let Self { config, admin_listen, cluster, manager, demo } = self;
+        let Self { config, admin_listen, cluster, manager, bridge, demo } = self;
         let metrics = metrics()?;
         let readiness = Readiness::new();
         let listening = readiness.latch("listener");
@@ -139,6 +200,12 @@ impl Plan for Node {
                     .map_err(|error| Failure::new(Exit::Io, format_args!("{error} (--manager-listen)")))?,
             ),
             None => None,
+        };
+        let bridge = match (bridge, &manager) {
+            (Some(bridge), Some(manager)) => {
+                Some(bridge.bind(node.clone(), manager, links.clone(), &metrics, &readiness).await?)
+            }
+            _ => None,
         };
         let edge = Edge::bind(config, links, &metrics, &readiness)
             .await
@@ -170,6 +237,9 @@ impl Plan for Node {
         tasks.spawn(admin.run(drain.clone()));
         if let Some(manager) = manager {
             tasks.spawn(manager.run(drain.clone()));
+        }
+        if let Some(bridge) = bridge {
+            tasks.spawn(bridge.run(drain.clone()));
         }
         if demo == Demo::On {
             tasks.spawn(demo::run(reachable(listen), drain.clone()));

@@ -1,5 +1,6 @@
 //! What the servers of this program can be told: every setting, declared once.
 
+mod bridge;
 mod manager;
 mod node;
 
@@ -9,10 +10,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use relay_lifecycle::backoff::entropy;
-use relay_lifecycle::config::{Setting, Settings, TimeSpan};
+use relay_lifecycle::config::{List, Setting, Settings, TimeSpan};
 use relay_lifecycle::telemetry::{Filter, Format, Log};
 use relay_proto::NodeId;
 
+pub(super) use bridge::BridgeSettings;
 pub(super) use manager::ManagerSettings;
 pub(super) use node::NodeSettings;
 
@@ -31,6 +33,7 @@ relay_lifecycle::settings! {
         node: NodeSettings,
         listen: BesideNode,
         manager: ManagerSettings,
+        bridge: BridgeSettings,
         cluster: ClusterSettings,
         logs: LogSettings,
     }
@@ -47,6 +50,38 @@ relay_lifecycle::settings! {
 }
 
 relay_lifecycle::settings! {
+    /// Of `relaycast bridge`.
+    pub(super) struct BridgeRoleSettings {
+        alone: BridgeAlone,
+        bridge: BridgeSettings,
+        cluster: ClusterSettings,
+        logs: LogSettings,
+    }
+}
+
+relay_lifecycle::settings! {
+    /// What a bridge has to be told that has the process to itself.
+    pub(super) struct BridgeAlone {
+        "Addresses" {
+            /// Where its REST is; port 0 takes a free one
+            listen "ADDRESS:PORT": SocketAddr = "127.0.0.1:8082",
+            /// Where /healthz, /readyz and /metrics are; not for the public
+            admin_listen "ADDRESS:PORT": SocketAddr = "127.0.0.1:9092",
+        }
+        "MQTT bridge" {
+            /// Stream-managers that are asked for nodes: http://… or https://…, separated by commas
+            manager "URL,…": List<String> = "http://127.0.0.1:8081",
+            /// Token that they are shown, where they ask for one to read
+            manager_token "TOKEN": String,
+            /// Tokens that may read, separated by commas
+            reader_tokens "TOKEN,…": List<String> = "",
+            /// Tokens that may read and tell devices what to do, separated by commas; without any, only this machine may
+            operator_tokens "TOKEN,…": List<String> = "",
+        }
+    }
+}
+
+relay_lifecycle::settings! {
     /// Where a stream-manager listens that has the process to itself.
     pub(super) struct Alone {
         "Addresses" {
@@ -59,11 +94,16 @@ relay_lifecycle::settings! {
 }
 
 relay_lifecycle::settings! {
-    /// Where a stream-manager listens that is in the process of a node.
+    /// Where what is in the process of a node listens.
     pub(super) struct BesideNode {
         "Addresses" {
             /// Where the stream-manager and its console are; port 0 takes a free one
             manager_listen "ADDRESS:PORT": SocketAddr = "127.0.0.1:8081",
+            /// Where the REST of the MQTT bridge is; port 0 takes a free one
+            bridge_listen "ADDRESS:PORT": SocketAddr = "127.0.0.1:8082",
+            /// Where the MQTT broker is, unless --mqtt names another one; asks nobody who they are [default: 127.0.0.1:1883, or a
+            /// free port where that is taken]
+            mqtt_listen "ADDRESS:PORT": SocketAddr,
         }
     }
 }
@@ -151,12 +191,24 @@ impl ClusterSettings {
 }
 
 /// The settings of which nothing may be shown, since passwords may stand in them.
-pub(super) const SECRETS: [&str; 5] = ["redis", "nats", "cluster-secret", "reader-tokens", "operator-tokens"];
+pub(super) const SECRETS: [&str; 10] = [
+    "redis",
+    "nats",
+    "cluster-secret",
+    "reader-tokens",
+    "operator-tokens",
+    "manager-token",
+    "mqtt",
+    "kerberos-hub-key",
+    "kerberos-hub-private-key",
+    "kerberos-symmetric-key",
+];
 
 /// The settings of every server, each once.
 pub(super) fn of_all_servers() -> Vec<&'static Setting> {
     let mut all = StandaloneSettings::declared();
     all.extend(ManagerRoleSettings::declared());
+    all.extend(BridgeRoleSettings::declared());
     all.sort_by_key(|setting| setting.field);
     all.dedup_by_key(|setting| setting.field);
     all

@@ -281,6 +281,7 @@ fn crowd(x: &ChannelName, hot: &ChannelName, dice: &mut Dice) -> Result<View, Bo
             node: format!("n{number}").parse()?,
             incarnation: Incarnation::new(number),
             url: format!("ws://n{number}.test:8080"),
+            rtmp: None,
             region: Some(format!("r{}", number % 10)),
             zone: None,
             state: NodeState::InService,

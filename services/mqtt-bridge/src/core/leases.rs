@@ -1,0 +1,133 @@
+//! Which of several bridges has a source: what is wanted or running is leased, and nothing else.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use relay_cluster::registry::Unavailable;
+use relay_proto::source::SourceId;
+use tracing::{debug, info};
+
+use super::Core;
+use super::jobs::Done;
+use crate::rendezvous::rank;
+
+/// How long a source is somebody's who does not say so again: as long as a bridge that crashed keeps others from it.
+const TTL: Duration = Duration::from_secs(6);
+
+/// Two renewals may be lost.
+const RENEW_MS: u64 = 2_000;
+
+/// How long the second bridge waits for the first to take what both could; the third twice as long.
+const RANK_WAIT_MS: u64 = 1_500;
+
+/// How long what is remembered of devices is kept.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// When leases are asked for next.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    at: u64,
+    runs: bool,
+    /// Something has come up while one ran.
+    again: bool,
+}
+
+impl Round {
+    /// There is something to ask for.
+    pub(super) fn soon(&mut self, now: u64) {
+        if self.runs {
+            self.again = true;
+        } else {
+            self.at = self.at.min(now);
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<u64> {
+        (!self.runs).then_some(self.at)
+    }
+}
+
+impl Core {
+    /// Whether this bridge is the first of all that could do this.
+    pub(super) fn is_first(&self, name: &str) -> bool {
+        self.rank(name) == 0
+    }
+
+    fn rank(&self, name: &str) -> usize {
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        rank(name, &self.peer, roster.bridges())
+    }
+
+    pub(super) fn look_after_leases(&mut self) {
+        let now = self.now().ms;
+        if self.leases.runs || now < self.leases.at {
+            return;
+        }
+        self.leases.at = now + RENEW_MS;
+        let mut wanted = Vec::new();
+        let mut given_back = Vec::new();
+        for (source, entry) in &self.entries {
+            match entry.needs_since {
+                Some(_) if entry.is_held => wanted.push(source.clone()),
+                Some(since) => {
+                    // What nobody wants and runs all the same may be somebody's who is about to stop it.
+                    let wait = RANK_WAIT_MS * self.rank(&source.to_string()) as u64;
+                    if now >= since + wait {
+                        wanted.push(source.clone());
+                    } else {
+                        self.leases.at = self.leases.at.min(since + wait);
+                    }
+                }
+                None if entry.is_held => given_back.push(source.clone()),
+                None => {}
+            }
+        }
+        if !given_back.is_empty() {
+            self.give_back(given_back, now);
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        self.leases.runs = true;
+        let (registry, holder) = (Arc::clone(&self.links.registry), self.peer.incarnation);
+        self.jobs.spawn(async move {
+            let held = registry.hold_sources(&wanted, holder, TTL).await;
+            Done::Held(wanted, held)
+        });
+    }
+
+    pub(super) fn lease_round_done(&mut self, sources: Vec<SourceId>, held: Result<Vec<bool>, Unavailable>) {
+        let now = self.now().ms;
+        self.leases.runs = false;
+        if std::mem::take(&mut self.leases.again) {
+            self.leases.at = now;
+        }
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => {
+                // Who has a source goes on with it, and nobody takes one.
+                self.metrics.registry_errors.inc();
+                debug!(%error, "leases not asked for");
+                return;
+            }
+        };
+        for (source, is_held) in sources.into_iter().zip(held) {
+            let Some(entry) = self.entries.get_mut(&source) else { continue };
+            if std::mem::replace(&mut entry.is_held, is_held) != is_held {
+                info!(channel = %source.channel(), held = is_held, "lease of a source");
+                self.machine(&source, |machine| (machine.held(is_held, now), ()));
+            }
+        }
+    }
+
+    fn give_back(&mut self, sources: Vec<SourceId>, now: u64) {
+        for source in &sources {
+            if let Some(entry) = self.entries.get_mut(source) {
+                entry.is_held = false;
+            }
+            self.machine(source, |machine| (machine.held(false, now), ()));
+        }
+        let (registry, holder) = (Arc::clone(&self.links.registry), self.peer.incarnation);
+        self.jobs.spawn(async move { Done::Called(registry.release_sources(&sources, holder).await) });
+    }
+}
