@@ -10,7 +10,7 @@ mod topic;
 use serde_json::Value;
 
 pub use capacity::{
-    Camera, Capacity, Device, ITEMS_MAX, Limit, LiveStatus, Product, SubDevice, Topology, Video,
+    Camera, Capacity, Device, ITEMS_MAX, Limit, LiveStatus, Product, SubDevice, Topology, Video, is_cut,
 };
 pub use error::{Class, class, text};
 pub use message::{Message, MessageError, Reply, write};

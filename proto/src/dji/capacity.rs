@@ -122,6 +122,25 @@ pub struct Video {
     pub lenses: Vec<String>,
 }
 
+/// Whether lists in the data of a message are longer than what is read of them.
+pub fn is_cut(data: &Value) -> bool {
+    let is_long = |value: &Value, member: &str| items(value, member).len() > ITEMS_MAX;
+    let capacity = data.get("live_capacity").unwrap_or(&Value::Null);
+    let mut devices = items(capacity, "device_list").iter().take(ITEMS_MAX);
+    is_long(data, "sub_devices")
+        || is_long(data, "live_status")
+        || is_long(capacity, "device_list")
+        || devices.any(|device| {
+            let mut cameras = items(device, "camera_list").iter().take(ITEMS_MAX);
+            is_long(device, "camera_list")
+                || cameras.any(|camera| {
+                    let mut videos = items(camera, "video_list").iter().take(ITEMS_MAX);
+                    is_long(camera, "video_list")
+                        || videos.any(|video| is_long(video, "switchable_video_types"))
+                })
+        })
+}
+
 fn part(value: &Value, name: &str) -> Option<Part> {
     text_of(value.get(name)?)?.parse().ok()
 }
@@ -247,5 +266,26 @@ mod tests {
         );
         let many = LiveStatus::read(&json!({"live_status": vec![one; ITEMS_MAX + 1]}));
         assert_eq!(many.len(), ITEMS_MAX);
+    }
+
+    #[test]
+    fn lists_that_are_not_read_to_the_end_are_told() {
+        for count in [ITEMS_MAX, ITEMS_MAX + 1] {
+            let list = vec![json!({}); count];
+            let camera = json!({"live_capacity":{"device_list":[{"camera_list":[{"video_list":list}]}]}});
+            let lenses = json!({"live_capacity":{"device_list":[{"camera_list":[{"video_list":[
+                {"switchable_video_types":list}]}]}]}});
+            for data in [
+                json!({"sub_devices":list}),
+                json!({"live_status":list}),
+                json!({"live_capacity":{"device_list":list}}),
+                json!({"live_capacity":{"device_list":[{"camera_list":list}]}}),
+                camera,
+                lenses,
+            ] {
+                assert_eq!(is_cut(&data), count > ITEMS_MAX, "{data}");
+            }
+        }
+        assert!(!is_cut(&Value::Null));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use relay_proto::dji::Service;
-use relay_proto::source::StartOptions;
 
 use crate::driver::Ticket;
 
@@ -36,7 +35,8 @@ pub(super) struct Starting {
     pub(super) is_external: bool,
     /// Whether a simpler quality or protocol was tried already.
     pub(super) is_simpler: bool,
-    pub(super) options: StartOptions,
+    /// Whether what may be live already can come of an earlier start.
+    pub(super) may_be_ours: bool,
 }
 
 /// Something a gateway was told.
@@ -85,7 +85,7 @@ impl Calls {
     pub(super) fn answered(&mut self, gateway: usize, tid: &str, bid: &str) -> Option<Call> {
         let id = *self.by_tid.get(tid)?;
         let call = self.calls.get(&id)?;
-        if call.bid != bid || call.gateway != gateway || is_drc(call) {
+        if call.bid != bid || call.gateway != gateway || is_drc(&call.service) {
             return None;
         }
         self.remove(id)
@@ -93,14 +93,15 @@ impl Calls {
 
     /// The call of a gateway on the topic that has no transactions.
     pub(super) fn answered_drc(&mut self, gateway: usize, method: &str) -> Option<Call> {
-        let is_it = |call: &Call| call.gateway == gateway && is_drc(call) && call.service.method() == method;
+        let is_it =
+            |call: &Call| call.gateway == gateway && is_drc(&call.service) && call.service.method() == method;
         let id = *self.calls.iter().find(|(_, call)| is_it(call))?.0;
         self.remove(id)
     }
 
     /// Whether a call is under way that only its method tells from others.
     pub(super) fn has_drc(&self, gateway: usize) -> bool {
-        self.calls.values().any(|call| call.gateway == gateway && is_drc(call))
+        self.calls.values().any(|call| call.gateway == gateway && is_drc(&call.service))
     }
 
     /// A call whose time is over.
@@ -125,8 +126,9 @@ impl Calls {
     }
 }
 
-pub(super) fn is_drc(call: &Call) -> bool {
-    matches!(call.service, Service::DrcLens(..))
+/// Whether it goes the way that knows no transactions.
+pub(super) fn is_drc(service: &Service) -> bool {
+    matches!(service, Service::DrcLens(..))
 }
 
 /// Calls that start or stop, which there is one of for a video.

@@ -31,6 +31,8 @@ pub(super) struct Gateway {
     /// It began anew, and has not told of itself since.
     pub(super) is_booting: bool,
     pub(super) heard_ms: u64,
+    /// When it was last given to be kept.
+    pub(super) remembered_ms: Option<u64>,
     pub(super) videos: Vec<usize>,
 }
 
@@ -43,6 +45,32 @@ impl Gateway {
     pub(super) fn has(&self, sn: &Part) -> bool {
         let flies = || self.aircraft.as_ref().is_none_or(|list| list.iter().any(|one| one.sn == *sn));
         self.is_online && !self.is_booting && (self.sn == *sn || flies())
+    }
+
+    /// An aircraft speaks: it was told of while nobody could hear it, perhaps. Whether that is news.
+    pub(super) fn missed(&mut self, sn: &Part) -> bool {
+        let Some(aircraft) = self.aircraft.as_mut().filter(|_| !self.is_topology_fresh) else { return false };
+        if aircraft.len() >= ITEMS_MAX || aircraft.iter().any(|one| one.sn == *sn) {
+            return false;
+        }
+        aircraft.push(SubDevice { sn: sn.clone(), product: None });
+        true
+    }
+
+    /// The quality that a number of its own telling stands for, as one would ask for it.
+    pub(super) fn quality(&self, told: i64) -> i64 {
+        match (self.model(), told) {
+            // It knows no standard one, and counts on.
+            (Some("RC Plus 2"), 2 | 3) => told + 1,
+            _ => told,
+        }
+    }
+
+    /// What is known of the lenses of a video.
+    pub(super) fn lenses(&self, id: &VideoId) -> Option<Vec<String>> {
+        let mut videos = self.capacity.as_ref()?.videos();
+        let (_, video) = videos.find(|(one, _)| one == id)?;
+        Some(video.lenses.clone()).filter(|lenses| !lenses.is_empty())
     }
 
     /// Takes what its cameras can do; devices it tells nothing of are away and keep what they had. Whether it is news.
@@ -116,6 +144,8 @@ pub(super) struct Video {
     pub(super) told_online: Option<bool>,
     /// Whether it was told to start, and not that it does not.
     pub(super) is_ours: bool,
+    /// Whether what is live may come of a start of this bridge.
+    pub(super) may_be_ours: bool,
     /// What the gateway says.
     pub(super) live: Option<bool>,
     pub(super) lens: Option<String>,
@@ -176,6 +206,7 @@ impl Fleet {
             is_online: false,
             is_booting: false,
             heard_ms: 0,
+            remembered_ms: None,
             videos: Vec::new(),
         });
         self.by_sn.insert(sn.clone(), gateway);
@@ -188,15 +219,17 @@ impl Fleet {
     }
 
     /// A device belongs to this gateway from now on, and its videos do.
-    pub(super) fn settle(&mut self, sn: &Part, gateway: usize) {
-        // Devices without videos are of no use, and numbers can be invented.
-        if !self.homes.contains_key(sn) && self.homes.len() >= VIDEOS_MAX {
-            return;
+    /// Whether that is news.
+    pub(super) fn settle(&mut self, sn: &Part, gateway: usize) -> bool {
+        // Numbers can be invented.
+        if self.homes.get(sn) == Some(&gateway) || self.homes.len() >= VIDEOS_MAX {
+            return false;
         }
         self.homes.insert(sn.clone(), gateway);
         for video in self.of_device(sn).to_vec() {
             self.attach(video, gateway);
         }
+        true
     }
 
     pub(super) fn attach(&mut self, video: usize, gateway: usize) {
@@ -235,6 +268,7 @@ impl Fleet {
             is_known: false,
             told_online: None,
             is_ours: false,
+            may_be_ours: false,
             live: None,
             lens: None,
             quality: None,

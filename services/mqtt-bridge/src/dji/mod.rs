@@ -26,6 +26,7 @@ use crate::driver::{CommandError, Driver, Effect, Effects, Ingest, Now, Outgoing
 
 /// Counted by these names.
 const MALFORMED_MESSAGE: &str = "dji_message";
+const MALFORMED_LONG: &str = "dji_long";
 const LATE_REPLY: &str = "late_reply";
 const TOO_MANY_DEVICES: &str = "dji_devices";
 
@@ -61,6 +62,8 @@ impl Dji {
     fn make_known(&mut self, video: usize, is_known: bool, effects: &mut Effects) {
         let video = &mut self.fleet.videos[video];
         if std::mem::replace(&mut video.is_known, is_known) != is_known {
+            // To be told once more.
+            video.told_online = None;
             effects.push(Effect::Known(video.source.clone(), is_known));
         }
     }
@@ -81,7 +84,7 @@ impl Dji {
 
     /// Sends a message once.
     fn publish(&mut self, call: &Call, now: Now, effects: &mut Effects) {
-        let ids = (!calls::is_drc(call)).then_some((call.tid.as_str(), call.bid.as_str()));
+        let ids = (!calls::is_drc(&call.service)).then_some((call.tid.as_str(), call.bid.as_str()));
         let channel = if ids.is_some() { Channel::Services } else { Channel::DrcDown };
         let topic = Topic { sn: self.fleet.gateways[call.gateway].sn.clone(), channel }.to_string();
         let payload = write(ids, now.unix_ms, call.service.method(), &call.service.data());
@@ -161,7 +164,10 @@ impl Dji {
             Purpose::Stop => self.stop_answered(&call, result, effects),
             Purpose::Change(ticket) => {
                 let answer = match result {
-                    0 => Ok(json!({ "applied": true })),
+                    0 => {
+                        self.keep(call.video, &call.service);
+                        Ok(json!({ "applied": true }))
+                    }
                     code => Err(CommandError::Refused { code, text: relay_proto::dji::text(code) }),
                 };
                 effects.push(Effect::Answer(*ticket, answer));

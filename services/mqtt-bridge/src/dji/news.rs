@@ -1,9 +1,16 @@
 //! What gateways tell of themselves.
 
 use bytes::Bytes;
-use relay_proto::dji::{LiveStatus, Topology};
+use relay_proto::dji::{LiveStatus, Topology, is_cut};
 
 use super::*;
+
+/// What is kept of a gateway is kept for weeks, and is given anew after so long though nothing is news.
+const REMEMBER_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// What docks that ask are told to set their clocks by.
+const NTP_HOST: &str = "pool.ntp.org";
+const NTP_PORT: u16 = 123;
 
 impl Dji {
     /// A gateway speaks, so it is there.
@@ -28,6 +35,7 @@ impl Dji {
             is.waits = None;
             if !is_online {
                 is.is_ours = false;
+                is.may_be_ours = false;
                 is.live = None;
                 self.give_up(|call| call.video == video, effects);
             }
@@ -47,6 +55,10 @@ impl Dji {
             let until_ms = is.heard_ms.saturating_add(OFFLINE_MS);
             if until_ms > now.ms {
                 self.fleet.looks.insert((until_ms, gateway));
+                let is_due = is.remembered_ms.is_none_or(|at| now.ms.saturating_sub(at) >= REMEMBER_MS);
+                if is_due && is.capacity.is_some() {
+                    self.remember(gateway, now, effects);
+                }
                 continue;
             }
             is.is_online = false;
@@ -66,14 +78,15 @@ impl Dji {
     }
 
     fn gateway(&mut self, sn: &Part, effects: &mut Effects) -> Option<usize> {
-        let gateway = self.fleet.gateway(sn);
-        if gateway.is_none() {
+        let Some(gateway) = self.fleet.gateway(sn) else {
             effects.push(Effect::Malformed(TOO_MANY_DEVICES));
-        } else if self.fleet.home(sn) == gateway {
-            // Configured cameras of its own.
-            self.fleet.settle(sn, gateway.unwrap_or_default());
+            return None;
+        };
+        // Its own cameras may be configured; it is an aircraft perhaps that was taken for a gateway once.
+        if self.fleet.home(sn) == Some(gateway) && self.fleet.settle(sn, gateway) {
+            self.tell_presence(gateway, effects);
         }
-        gateway
+        Some(gateway)
     }
 
     /// What belongs to a gateway.
@@ -85,7 +98,11 @@ impl Dji {
             effects.push(Effect::Malformed(MALFORMED_MESSAGE));
             return;
         };
+        self.count_cut(message, effects);
         let Some(gateway) = self.gateway(sn, effects) else { return };
+        if self.settings.own_onboarding.is_some() {
+            reply(sn, Channel::StatusReply, message, &json!({ "result": 0 }), now, effects);
+        }
         for aircraft in &topology.sub_devices {
             self.fleet.settle(&aircraft.sn, gateway);
         }
@@ -94,9 +111,13 @@ impl Dji {
         let is_same = is.aircraft.as_ref() == Some(&topology.sub_devices);
         let began_anew = is.is_online && is.is_topology_fresh && is_same && !is_again;
         is.topology_tid.clone_from(&message.tid);
-        is.product = topology.product.or(is.product);
+        let product = topology.product.or(is.product);
+        let is_other = std::mem::replace(&mut is.product, product) != product;
         is.aircraft = Some(topology.sub_devices);
         is.is_topology_fresh = true;
+        if is_other {
+            self.remember(gateway, now, effects);
+        }
         if began_anew {
             self.rebooted(gateway, effects);
         }
@@ -118,6 +139,7 @@ impl Dji {
         for video in self.fleet.gateways[gateway].videos.clone() {
             let is = &mut self.fleet.videos[video];
             is.is_ours = false;
+            is.may_be_ours = false;
             is.live = None;
             is.waits = None;
             // Told again once it has told of itself.
@@ -129,28 +151,38 @@ impl Dji {
 
     /// A device tells how it is.
     pub(super) fn hear_device(&mut self, topic: &Topic, message: &Message, now: Now, effects: &mut Effects) {
+        self.count_cut(message, effects);
         let home = || self.fleet.home(&topic.sn).map(|home| self.fleet.gateways[home].sn.clone());
         let Some(sn) = message.gateway.clone().or_else(home).or_else(|| Some(topic.sn.clone())) else {
             return;
         };
         let Some(gateway) = self.gateway(&sn, effects) else { return };
+        let mut is_news = false;
         if sn != topic.sn {
-            self.fleet.settle(&topic.sn, gateway);
+            is_news = self.fleet.settle(&topic.sn, gateway);
+            is_news |= self.fleet.gateways[gateway].missed(&topic.sn);
         }
-        let has_begun = std::mem::take(&mut self.fleet.gateways[gateway].is_booting);
+        is_news |= std::mem::take(&mut self.fleet.gateways[gateway].is_booting);
         self.hear(gateway, now, effects);
-        if has_begun {
+        if is_news {
             self.tell_presence(gateway, effects);
         }
         if let Some(capacity) = Capacity::read(&message.data) {
-            self.take_capacity(gateway, capacity, effects);
-            self.remember(gateway, effects);
+            if self.take_capacity(gateway, capacity, effects) {
+                self.remember(gateway, now, effects);
+            }
         }
         for status in LiveStatus::read(&message.data) {
             self.take_status(gateway, status, now, effects);
         }
         if topic.channel == Channel::Osd {
             self.tell_numbers(topic, message, effects);
+        }
+    }
+
+    fn count_cut(&self, message: &Message, effects: &mut Effects) {
+        if is_cut(&message.data) {
+            effects.push(Effect::Malformed(MALFORMED_LONG));
         }
     }
 
@@ -167,13 +199,14 @@ impl Dji {
         }
     }
 
-    fn remember(&self, gateway: usize, effects: &mut Effects) {
-        let gateway = &self.fleet.gateways[gateway];
+    fn remember(&mut self, gateway: usize, now: Now, effects: &mut Effects) {
+        let gateway = &mut self.fleet.gateways[gateway];
+        gateway.remembered_ms = Some(now.ms);
         effects.push(Effect::Remember(format!("{MEMORY_PREFIX}{}", gateway.sn), gateway.memory()));
     }
 
-    /// What the cameras of a gateway can do.
-    fn take_capacity(&mut self, gateway: usize, capacity: Capacity, effects: &mut Effects) {
+    /// What the cameras of a gateway can do. Whether it is news.
+    fn take_capacity(&mut self, gateway: usize, capacity: Capacity, effects: &mut Effects) -> bool {
         for device in &capacity.devices {
             self.fleet.settle(&device.sn, gateway);
         }
@@ -187,7 +220,7 @@ impl Dji {
             self.make_known(video, true, effects);
         }
         let told: Vec<Part> = capacity.devices.iter().map(|device| device.sn.clone()).collect();
-        self.fleet.gateways[gateway].take_capacity(capacity);
+        let is_news = self.fleet.gateways[gateway].take_capacity(capacity);
         for video in self.fleet.gateways[gateway].videos.clone() {
             let is = &self.fleet.videos[video];
             if told.contains(&is.id.sn) && !is.is_configured && self.fleet.is_listed(video) == Some(false) {
@@ -198,6 +231,7 @@ impl Dji {
             }
         }
         self.tell_presence(gateway, effects);
+        is_news
     }
 
     /// What a video does.
@@ -215,7 +249,8 @@ impl Dji {
         let is = &mut self.fleet.videos[video];
         let was = is.live.replace(status.live);
         is.lens = status.lens.or(is.lens.take());
-        is.quality = status.quality.or(is.quality);
+        let quality = status.quality.map(|told| self.fleet.gateways[gateway].quality(told));
+        is.quality = quality.or(is.quality);
         let ended = self.calls.take_if(|call| {
             let is_so = match call.purpose {
                 Purpose::Start(_) => status.live && was != Some(true),
@@ -232,6 +267,7 @@ impl Dji {
         let is = &mut self.fleet.videos[video];
         if !status.live && was == Some(true) && !has_start {
             is.is_ours = false;
+            is.may_be_ours = false;
         }
         let goes_on = is.waits == Some(Waits::Pause) && status.error.is_none();
         self.sign(video, Sign::Says { live: status.live, error: status.error }, effects);
@@ -246,15 +282,27 @@ impl Dji {
     /// What a gateway asks of a server when it begins.
     pub(super) fn hear_request(&mut self, sn: &Part, message: &Message, now: Now, effects: &mut Effects) {
         let Some(gateway) = self.gateway(sn, effects) else { return };
-        if message.method.as_deref() == Some("config") && self.fleet.gateways[gateway].is_online {
-            self.rebooted(gateway, effects);
+        if message.method.as_deref() == Some("config") {
+            if self.fleet.gateways[gateway].is_online {
+                self.rebooted(gateway, effects);
+            }
+            if let Some(own) = &self.settings.own_onboarding {
+                let answer = json!({
+                    "app_id": own.app_id, "app_key": own.app_key, "app_license": own.app_license,
+                    "ntp_server_host": NTP_HOST, "ntp_server_port": NTP_PORT,
+                });
+                reply(sn, Channel::RequestsReply, message, &answer, now, effects);
+            }
         }
         self.hear(gateway, now, effects);
     }
 
     /// Something happened at a gateway.
-    pub(super) fn hear_event(&mut self, sn: &Part, _message: &Message, now: Now, effects: &mut Effects) {
+    pub(super) fn hear_event(&mut self, sn: &Part, message: &Message, now: Now, effects: &mut Effects) {
         let Some(gateway) = self.gateway(sn, effects) else { return };
+        if message.need_reply && self.settings.own_onboarding.is_some() {
+            reply(sn, Channel::EventsReply, message, &json!({ "result": 0 }), now, effects);
+        }
         self.hear(gateway, now, effects);
     }
 
@@ -271,4 +319,15 @@ impl Dji {
             self.take_capacity(gateway, capacity, effects);
         }
     }
+}
+
+/// Answers a gateway under the names it gave.
+fn reply(sn: &Part, channel: Channel, to: &Message, data: &Json, now: Now, effects: &mut Effects) {
+    let (Some(tid), Some(bid), Some(method)) = (&to.tid, &to.bid, &to.method) else {
+        effects.push(Effect::Malformed(MALFORMED_MESSAGE));
+        return;
+    };
+    let topic = Topic { sn: sn.clone(), channel }.to_string();
+    let payload = write(Some((tid, bid)), now.unix_ms, method, data);
+    effects.push(Effect::Publish(Outgoing { topic, qos: Qos::ExactlyOnce, payload: payload.into() }));
 }

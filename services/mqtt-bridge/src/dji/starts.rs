@@ -9,6 +9,9 @@ use super::*;
 /// Qualities that there are: adaptive, smooth, standard, high, ultra high.
 const QUALITY_MAX: u8 = 4;
 
+/// Names of lenses have ten letters at most.
+const LENS_BYTES_MAX: usize = 32;
+
 /// What every gateway can.
 const QUALITY_ADAPTIVE: u8 = 0;
 
@@ -80,10 +83,12 @@ impl Dji {
             rtmp: ingest.rtmp.clone(),
             is_external: url_type != UrlType::Rtmp,
             is_simpler: false,
-            options: ingest.options.clone(),
+            may_be_ours: self.fleet.videos[video].may_be_ours,
         };
         let service = Service::Start { video: id, url_type, url, quality };
-        self.fleet.videos[video].is_ours = true;
+        let is = &mut self.fleet.videos[video];
+        is.is_ours = true;
+        is.may_be_ours = true;
         if self.call((gateway, video), service, Purpose::Start(starting), now, effects).is_err() {
             self.fleet.videos[video].is_ours = false;
             self.refuse(video, None, Retry::Later, SourceReason::NoReply, effects);
@@ -101,11 +106,14 @@ impl Dji {
                 let is_external = starting.is_external;
                 let sign = if is_external { Sign::AcceptedExternally } else { Sign::Accepted };
                 self.sign(video, sign, effects);
-                self.reapply(gateway, video, now, effects);
+                self.reapply(&call, now, effects);
                 return;
             }
             Class::Quality | Class::Protocol if !starting.is_simpler => {
                 if let Some((service, starting)) = simpler(&call.service, starting, class) {
+                    if class == Class::Quality {
+                        self.fleet.videos[video].asked_quality = None;
+                    }
                     let purpose = Purpose::Start(starting);
                     if self.call((gateway, video), service, purpose, now, effects).is_ok() {
                         return;
@@ -114,12 +122,15 @@ impl Dji {
             }
             _ => {}
         }
-        self.fleet.videos[video].is_ours = false;
+        let may_be_ours = starting.may_be_ours || call.tries > 1;
+        let is = &mut self.fleet.videos[video];
+        is.is_ours = false;
+        is.may_be_ours = may_be_ours;
         let is_listed = self.fleet.is_listed(video);
         let knows_aircraft = self.fleet.gateways[gateway].aircraft.is_some();
         match class {
             Class::AlreadyLive => {
-                let is_anothers = self.fleet.videos[video].live == Some(true) && call.tries == 1;
+                let is_anothers = self.fleet.videos[video].live == Some(true) && !may_be_ours;
                 if is_anothers && !self.settings.take_over {
                     self.refuse(video, None, Retry::Later, device, effects);
                 } else {
@@ -153,7 +164,30 @@ impl Dji {
     }
 
     /// What was asked for once, and every start undoes.
-    fn reapply(&mut self, _gateway: usize, _video: usize, _now: Now, _effects: &mut Effects) {}
+    fn reapply(&mut self, start: &Call, now: Now, effects: &mut Effects) {
+        let Service::Start { video: id, quality: started, .. } = &start.service else { return };
+        let is = &self.fleet.videos[start.video];
+        let quality = is.asked_quality.filter(|quality| quality != started);
+        let changes = [
+            quality.map(|quality| Service::Quality(id.clone(), quality)),
+            is.asked_lens.clone().map(|lens| self.lens_service(start.gateway, id, lens)),
+            is.asked_position.map(|position| Service::Camera(id.clone(), position)),
+        ];
+        for service in changes.into_iter().flatten() {
+            if calls::is_drc(&service) && self.calls.has_drc(start.gateway) {
+                continue;
+            }
+            // Where too much is under way, the picture is worth more than how it is.
+            let _ = self.call((start.gateway, start.video), service, Purpose::Reapply, now, effects);
+        }
+    }
+
+    fn lens_service(&self, gateway: usize, id: &VideoId, lens: String) -> Service {
+        match self.fleet.gateways[gateway].model() {
+            Some("RC Plus 2") => Service::DrcLens(id.clone(), lens),
+            _ => Service::Lens(id.clone(), lens),
+        }
+    }
 
     /// Stops a video.
     pub(super) fn end(&mut self, video: usize, now: Now, effects: &mut Effects) {
@@ -177,24 +211,80 @@ impl Dji {
         self.fleet.videos[video].is_ours = false;
         let is_stopped = matches!(class(code), Class::Done | Class::NotLive);
         if is_stopped {
-            self.fleet.videos[video].live = self.fleet.videos[video].live.map(|_| false);
+            let is = &mut self.fleet.videos[video];
+            is.may_be_ours = false;
+            is.live = is.live.map(|_| false);
         }
         let sign = if is_stopped { Sign::Stopped } else { Sign::StopUnanswered };
         self.sign(video, sign, effects);
         self.place_freed(call.gateway, effects);
     }
 
-    /// Changes how a video is. `None` where the answer comes later.
+    /// Changes how a video is, or how it will be. `None` where the answer comes later.
     pub(super) fn change(
         &mut self,
-        _ticket: Ticket,
-        _video: usize,
-        _command: &Command,
-        _now: Now,
-        _effects: &mut Effects,
+        ticket: Ticket,
+        video: usize,
+        command: &Command,
+        now: Now,
+        effects: &mut Effects,
     ) -> Result<Option<Json>, CommandError> {
-        Err(CommandError::Unsupported("no such command".to_owned()))
+        let unsupported = |text: &str| CommandError::Unsupported(text.to_owned());
+        let is = &self.fleet.videos[video];
+        let (id, home) = (is.id.clone(), is.gateway);
+        let service = match command {
+            Command::Quality { quality } if *quality <= QUALITY_MAX => Service::Quality(id, *quality),
+            Command::Quality { .. } => return Err(unsupported("quality is a number from 0 to 4")),
+            Command::Lens { lens } => {
+                let known = home.and_then(|home| self.fleet.gateways[home].lenses(&id));
+                if known.is_some_and(|known| !known.contains(lens)) || !may_be_lens(lens) {
+                    return Err(unsupported("the camera has no such lens"));
+                }
+                match home {
+                    Some(home) => self.lens_service(home, &id, lens.clone()),
+                    None => Service::Lens(id, lens.clone()),
+                }
+            }
+            Command::Camera { position } => {
+                let model = home.and_then(|home| self.fleet.gateways[home].model());
+                if !matches!(model, None | Some("Dock 2" | "Dock 3")) {
+                    return Err(unsupported("only docks 2 and 3 can change cameras"));
+                }
+                Service::Camera(id, *position)
+            }
+            Command::Start(_) | Command::Stop | Command::Action { .. } => {
+                return Err(unsupported("devices of DJI know quality, lens and camera"));
+            }
+        };
+        let starts = self.calls.has(|call| call.video == video && calls::is_main(call));
+        let gateway = self.present(video).filter(|_| self.fleet.videos[video].takes_place() && !starts);
+        let Some(gateway) = gateway else {
+            self.keep(video, &service);
+            return Ok(Some(json!({ "applied": false })));
+        };
+        if calls::is_drc(&service) && self.calls.has_drc(gateway) {
+            return Err(unsupported("another change of a lens is under way"));
+        }
+        self.call((gateway, video), service, Purpose::Change(ticket), now, effects)
+            .map_or(Err(CommandError::NoReply), |()| Ok(None))
     }
+
+    /// How a video is to be from now on.
+    pub(super) fn keep(&mut self, video: usize, service: &Service) {
+        let is = &mut self.fleet.videos[video];
+        match service {
+            Service::Quality(_, quality) => is.asked_quality = Some(*quality),
+            Service::Lens(_, lens) | Service::DrcLens(_, lens) => is.asked_lens = Some(lens.clone()),
+            Service::Camera(_, position) => is.asked_position = Some(*position),
+            Service::Start { .. } | Service::Stop(_) => {}
+        }
+    }
+}
+
+/// Whether a text may name a lens.
+fn may_be_lens(text: &str) -> bool {
+    (1..=LENS_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// The same with what every gateway can, where that is less.
