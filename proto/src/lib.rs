@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod backbone;
+pub mod dji;
 pub mod event;
 pub mod ids;
 pub mod journal;

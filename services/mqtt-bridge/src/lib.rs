@@ -10,6 +10,7 @@ pub mod broker;
 pub mod config;
 mod core;
 mod demand;
+pub mod dji;
 mod driver;
 pub mod kerberos;
 mod metrics;
