@@ -10,6 +10,7 @@
 use std::time::{Duration, SystemTime};
 
 pub(crate) mod broker;
+pub(crate) mod dock;
 pub(crate) mod events;
 pub(crate) mod kerberos;
 

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::Exit;
 use crate::sim::broker::Address;
+use crate::sim::dock::{self, Camera, Kind};
 use crate::sim::events::Events;
 use crate::sim::kerberos;
 
@@ -29,7 +30,27 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Device {
     Kerberos(Box<Kerberos>),
+    /// Docks of DJI, each with an aircraft where one is named
+    ///
+    /// They come online, tell what they can show, and push real video by RTMP with ffmpeg when they are asked to. A change of
+    /// the lens keeps the connection and has another size; pictures have half the size of real ones.
+    #[command(after_help = DOCK_HELP)]
+    Dock(Box<Dock>),
+    /// Remote controllers of DJI
+    ///
+    /// As docks, but with the cameras of the aircraft alone, other names of lenses and other errors.
+    #[command(after_help = DOCK_HELP)]
+    Rc(Box<Dock>),
 }
+
+const DOCK_HELP: &str = "Examples:
+  relaycast-loadtest sim dock --mqtt mqtt://localhost --sn DOCK1 --aircraft AIR1
+  relaycast-loadtest sim dock --mqtt mqtt://localhost --sn DOCK1 --camera 165-0-7 --fail-first 3:13006 --lose-replies 1
+  relaycast-loadtest sim rc --mqtt mqtt://localhost --sn RC1 --aircraft AIR1 --json
+  relaycast-loadtest sim dock --mqtt mqtt://localhost --sn IDLE --count 500
+
+What happens: connected, disconnected, topology, topology_reply, start, stop, lens, quality, camera, requested (what else is
+asked), reply (with its result, and what was done to it), push_started, push_ended, rebooting, offline, error.";
 
 /// What every device is told.
 #[derive(Debug, clap::Args)]
@@ -104,6 +125,84 @@ struct Kerberos {
     silent: bool,
 }
 
+/// What docks and controllers are told.
+#[derive(Debug, clap::Args)]
+struct Dock {
+    #[command(flatten)]
+    common: Common,
+
+    /// The serial number of the gateway
+    #[arg(long, value_name = "SN", default_value = "SIMDOCK")]
+    sn: String,
+
+    /// The serial number of its aircraft; there is none, when not given
+    #[arg(long, value_name = "SN")]
+    aircraft: Option<String>,
+
+    /// A camera and its lenses, such as 52-0-0:wide,zoom,ir (repeatable). Those of type 165 are the dock's, others the
+    /// aircraft's [default: 165-0-7:normal on a dock, and one with three lenses on an aircraft]
+    #[arg(long = "camera", value_name = "INDEX[:LENSES]")]
+    cameras: Vec<Camera>,
+
+    /// How many gateways there are; of more than one, serial numbers end with 0001, 0002 and so on
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=2500))]
+    count: u16,
+
+    /// How many cameras may be live at a time [default: all]
+    #[arg(long, value_name = "NUMBER")]
+    coexist: Option<usize>,
+
+    /// Push nothing, but do as if
+    #[arg(long)]
+    no_push: bool,
+
+    #[command(flatten)]
+    faults: Faults,
+}
+
+/// What goes wrong.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Faults")]
+struct Faults {
+    /// The first replies are not sent
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    lose_replies: u32,
+
+    /// The first starts are refused, with this error: five digits, or six with the source
+    #[arg(long, value_name = "NUMBER[:CODE]", value_parser = refusals, default_value = "0")]
+    fail_first: (u32, u32),
+
+    /// The first camera streams already, for somebody else
+    #[arg(long)]
+    already_live: bool,
+
+    /// A start is answered with success, and nothing is pushed
+    #[arg(long)]
+    no_media: bool,
+
+    /// Every reply is sent twice
+    #[arg(long)]
+    duplicate_replies: bool,
+
+    /// Messages are as sloppy as examples of the maker: 'timestamp:' with its colon, no method
+    #[arg(long)]
+    sloppy: bool,
+
+    /// How late replies are
+    #[arg(long, value_name = "MILLISECONDS", default_value = "0")]
+    late_replies: u32,
+
+    /// Leave for ever, this many seconds after the start
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "reboot_after")]
+    offline_after: Option<Duration>,
+}
+
+/// `NUMBER[:CODE]`
+fn refusals(text: &str) -> Result<(u32, u32), std::num::ParseIntError> {
+    let (number, code) = text.split_once(':').unwrap_or((text, "13099"));
+    Ok((number.parse()?, code.parse()?))
+}
+
 /// A duration of at least a millisecond.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "no number".to_owned())?;
@@ -130,6 +229,8 @@ impl Args {
         runtime.block_on(async {
             match self.device {
                 Device::Kerberos(args) => args.run().await,
+                Device::Dock(args) => args.run(Kind::Dock).await,
+                Device::Rc(args) => args.run(Kind::Rc).await,
             }
         })?;
         Ok(Exit::Done)
@@ -176,5 +277,57 @@ impl Kerberos {
         };
         let agents = Arc::new(kerberos::Agents::new(plan, events));
         until_told(devices.into_iter().map(|device| agents.clone().be(device))).await
+    }
+}
+
+impl Dock {
+    async fn run(self, kind: Kind) -> std::io::Result<()> {
+        let default = || kind.cameras().iter().filter_map(|camera| camera.parse().ok()).collect();
+        let Self { sn, aircraft, count, faults, .. } = self;
+        let numbered =
+            |name: &str, n: u16| if count == 1 { name.to_owned() } else { format!("{name}{n:04}") };
+        let gateways: Vec<_> = (1..=count)
+            .map(|n| (numbered(&sn, n), aircraft.as_deref().map(|aircraft| numbered(aircraft, n))))
+            .collect();
+        let events = Events { json: self.common.json };
+        let plan = dock::Plan {
+            kind,
+            reboot: self.common.reboot(),
+            broker: self.common.mqtt,
+            cameras: if self.cameras.is_empty() { default() } else { self.cameras },
+            coexist: self.coexist,
+            pushes: !self.no_push,
+            spread: spread(gateways.len()),
+            lost_replies: faults.lose_replies,
+            refusals: faults.fail_first,
+            already_live: faults.already_live,
+            no_media: faults.no_media,
+            duplicate_replies: faults.duplicate_replies,
+            sloppy: faults.sloppy,
+            late_replies: Duration::from_millis(faults.late_replies.into()),
+            offline_after: faults.offline_after,
+        };
+        let docks = Arc::new(dock::Docks { plan, events });
+        until_told(gateways.into_iter().map(|(sn, aircraft)| docks.clone().be(sn, aircraft))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_a_number_and_perhaps_a_code() {
+        assert_eq!(refusals("3"), Ok((3, 13_099)));
+        assert_eq!(refusals("3:327015"), Ok((3, 327_015)));
+        assert!(refusals("3:").is_err() && refusals(":1").is_err());
+    }
+
+    #[test]
+    fn seconds_are_neither_nothing_nor_for_ever() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for wrong in ["0", "-1", "NaN", "inf", "1e7", "x"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 }

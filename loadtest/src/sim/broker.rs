@@ -88,7 +88,7 @@ pub(crate) enum Heard {
     /// There is none any more, or none could be made.
     Lost(String),
     /// A message.
-    Message { payload: Bytes },
+    Message { topic: String, payload: Bytes },
 }
 
 /// A connection. It ends when this is dropped, without farewell.
@@ -150,7 +150,9 @@ async fn drive(mut events: EventLoop, client: AsyncClient, filters: Vec<String>,
                 }
                 Heard::Connected
             }
-            Ok(Event::Incoming(Packet::Publish(publish))) => Heard::Message { payload: publish.payload },
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                Heard::Message { topic: publish.topic, payload: publish.payload }
+            }
             Ok(_) => continue,
             Err(error) => {
                 // What waited is stale by the time there is a connection again.

@@ -91,7 +91,7 @@ impl Agents {
                 heard = connection.next() => match heard {
                     Heard::Connected => self.events.tell(device, "connected", json!({})),
                     Heard::Lost(reason) => self.events.tell(device, "disconnected", json!({"reason": reason})),
-                    Heard::Message { payload } => {
+                    Heard::Message { payload, .. } => {
                         for act in agent.hear(&payload) {
                             self.perform(&agent, act, &connection);
                         }
