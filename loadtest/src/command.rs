@@ -7,3 +7,4 @@ pub(crate) mod cluster;
 pub(crate) mod compare;
 pub(crate) mod picks;
 pub(crate) mod run;
+pub(crate) mod sim;

@@ -12,6 +12,7 @@ mod process;
 mod progress;
 mod report;
 mod run;
+mod sim;
 mod swarm;
 mod tally;
 mod threshold;
@@ -49,6 +50,7 @@ enum Command {
     Cluster(command::cluster::Args),
     Picks(Box<command::picks::Args>),
     Ceiling(command::ceiling::Args),
+    Sim(command::sim::Args),
     #[command(hide = true)]
     BareNats(command::bare::Args),
     #[command(hide = true)]
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::BareNats(args) => args.run(),
         Command::BareHttp(args) => args.run(),
         Command::Picks(args) => args.run(),
+        Command::Sim(args) => args.run(),
     };
     done.map_or_else(
         |error| {

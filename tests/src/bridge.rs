@@ -55,7 +55,6 @@ impl Bridge {
             "--listen=127.0.0.1:0".to_owned(),
             "--admin-listen=127.0.0.1:0".to_owned(),
             "--log-format=json".to_owned(),
-            "--log-level=relay_mqtt_bridge=debug,info".to_owned(),
             "--registry-interval=500ms".to_owned(),
             format!("--cluster-secret={}", crate::cluster::SECRET),
             format!("--kerberos-hub-key={HUB_KEY}"),

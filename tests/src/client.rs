@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -76,6 +76,7 @@ impl Publisher {
 #[derive(Debug)]
 pub struct Receiver {
     taken: watch::Receiver<usize>,
+    leave: oneshot::Sender<()>,
     task: JoinSet<Received>,
 }
 
@@ -95,11 +96,16 @@ impl Receiver {
     pub async fn connect(url: &str) -> Self {
         let mut socket = connect(url).await;
         let (progress, taken) = watch::channel(0);
+        let (leave, mut left) = oneshot::channel();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut received = Received::default();
             loop {
-                match socket.next().await {
+                let message = tokio::select! {
+                    message = socket.next() => message,
+                    Ok(()) = &mut left => return received,
+                };
+                match message {
                     Some(Ok(Message::Binary(chunk))) => {
                         received.bytes.extend_from_slice(&chunk);
                         progress.send_replace(received.bytes.len());
@@ -115,7 +121,7 @@ impl Receiver {
                 }
             }
         });
-        Self { taken, task }
+        Self { taken, leave, task }
     }
 
     /// Bytes that have come.
@@ -133,6 +139,15 @@ impl Receiver {
         if !matches!(reached, Ok(Ok(_))) {
             panic!("{bytes} bytes are expected, {} have come", self.taken());
         }
+    }
+
+    /// Breaks the connection, and tells what had come.
+    ///
+    /// # Panics
+    /// When the session had ended otherwise and hangs.
+    pub async fn leaves(mut self) -> Received {
+        let _ = self.leave.send(());
+        timeout(HANG, self.task.join_next()).await.expect("it ends").unwrap().unwrap()
     }
 
     /// Waits for the end of the session, which must come in order because the publisher ended.

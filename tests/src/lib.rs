@@ -26,6 +26,7 @@ pub mod process;
 pub mod redis;
 pub mod seed;
 pub mod server;
+pub mod sim;
 pub mod sink;
 pub mod stream;
 pub mod wire;

@@ -160,7 +160,8 @@ impl Demand {
     fn carry(&mut self, name: &NodeId, channel: Channel, changed: &mut BTreeSet<ChannelName>) {
         let Some(node) = self.nodes.get_mut(name).filter(|_| is_source(&channel.name)) else { return };
         let flows = match channel.state {
-            ChannelState::Live => Some(true),
+            // Whoever only connected has sent nothing that could be told apart.
+            ChannelState::Live => Some(channel.container.is_some()),
             ChannelState::Stalled => Some(false),
             ChannelState::Waiting | ChannelState::Held => None,
         };
@@ -239,7 +240,7 @@ mod tests {
         Channel {
             name: format!("source-{name}").parse().unwrap(),
             state,
-            container: None,
+            container: Some("mjpeg".to_owned()),
             tracks: Vec::new(),
             receivers,
             bitrate: 0,
@@ -312,6 +313,14 @@ mod tests {
         assert_eq!(media(&demand, "x"), Some(("c".to_owned(), 8, false)));
         demand.heard(one(&peer("b", 1), channel("x", ChannelState::Held, 1, 8)), 0);
         assert_eq!(media(&demand, "x"), Some(("a".to_owned(), 7, true)));
+    }
+
+    #[test]
+    fn a_publisher_that_has_sent_nothing_yet_is_no_media() {
+        let mut demand = Demand::new(SILENT_AFTER_MS);
+        let connected = Channel { container: None, ..channel("x", ChannelState::Live, 0, 7) };
+        demand.heard(one(&peer("a", 1), connected), 0);
+        assert_eq!(media(&demand, "x"), Some(("a".to_owned(), 7, false)));
     }
 
     #[test]

@@ -136,6 +136,19 @@ impl Slot {
         }
     }
 
+    /// Waits for the first picture; `true` when it is over before that.
+    async fn awaits_nothing(&self) -> bool {
+        loop {
+            {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.picture.is_some() || state.closing.is_some() {
+                    return state.picture.is_none();
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
     /// Done when the publication is over.
     async fn closing(&self) -> Closing {
         loop {
@@ -161,6 +174,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 type Socket = WebSocketStream<Box<dyn Stream>>;
 
 async fn run(url: String, slot: Arc<Slot>) -> Ended {
+    // Not before there is something to publish: who only connects looks like a camera that is there.
+    if slot.awaits_nothing().await {
+        return Ended::Done;
+    }
     let mut socket = tokio::select! {
         connected = timeout(CONNECT_WITHIN, connect(&url)) => match connected {
             Ok(Ok(socket)) => socket,
@@ -351,7 +368,9 @@ mod tests {
     async fn whoever_is_dropped_says_no_goodbye() {
         let node = Node::start().await;
         let (pictures, tasks) = start(node.url());
+        pictures.show(Bytes::from_static(b"one"));
         let mut publisher = node.publisher().await;
+        assert_eq!(chunk(&mut publisher).await, "one");
         drop(pictures);
         assert_eq!(ended(tasks).await, Ended::Done);
         assert!(!matches!(publisher.next().await, Some(Ok(_))));
@@ -360,7 +379,8 @@ mod tests {
     #[tokio::test]
     async fn why_the_node_closes_is_told() {
         let node = Node::start().await;
-        let (_pictures, tasks) = start(node.url());
+        let (pictures, tasks) = start(node.url());
+        pictures.show(Bytes::from_static(b"one"));
         let mut publisher = node.publisher().await;
         let busy = CloseFrame { code: 4409.into(), reason: "busy retry_after_ms=250".into() };
         publisher.close(Some(busy)).await.unwrap();
@@ -373,7 +393,8 @@ mod tests {
         let node = Node::start().await;
         let url = node.url();
         drop(node);
-        let (_pictures, tasks) = start(url);
+        let (pictures, tasks) = start(url);
+        pictures.show(Bytes::from_static(b"one"));
         assert_eq!(ended(tasks).await, Ended::Lost);
     }
 
@@ -381,6 +402,7 @@ mod tests {
     async fn a_node_that_takes_nothing_is_given_up_and_nobody_waited_for_it() {
         let node = Node::start().await;
         let (pictures, tasks) = start(node.url());
+        pictures.show(Bytes::from_static(b"one"));
         let publisher = node.publisher().await;
         let picture = Bytes::from(vec![0; 8 << 20]);
         let began = Instant::now();
@@ -396,8 +418,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn heartbeats_go_out_and_a_silent_node_is_given_up() {
         let node = Node::start().await;
-        let (_pictures, tasks) = start(node.url());
+        let (pictures, tasks) = start(node.url());
+        pictures.show(Bytes::from_static(b"one"));
         let mut publisher = node.publisher().await;
+        assert_eq!(chunk(&mut publisher).await, "one");
         let began = Instant::now();
         let mut heartbeats = 0;
         while let Some(Ok(message)) = publisher.next().await {

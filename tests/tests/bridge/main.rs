@@ -1,0 +1,7 @@
+//! Cameras and docks on a real broker, and everything between them and who watches: nodes, a stream-manager, bridges.
+
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
+
+mod failures;
+mod kerberos;
+mod stage;
