@@ -167,10 +167,10 @@ impl Dji {
         if is_news {
             self.tell_presence(gateway, effects);
         }
-        if let Some(capacity) = Capacity::read(&message.data) {
-            if self.take_capacity(gateway, capacity, effects) {
-                self.remember(gateway, now, effects);
-            }
+        if let Some(capacity) = Capacity::read(&message.data)
+            && self.take_capacity(gateway, capacity, effects)
+        {
+            self.remember(gateway, now, effects);
         }
         for status in LiveStatus::read(&message.data) {
             self.take_status(gateway, status, now, effects);

@@ -439,7 +439,7 @@ fn somebody_elses_video_is_left_alone_unless_it_may_be_taken_over() {
         bed.status(HOUSE, true, 0);
         for _ in 0..2 {
             let start = only(&bed.start(HOUSE));
-            assert_eq!(bed.reply_to(&start, 513_003), [expected.clone()]);
+            assert_eq!(bed.reply_to(&start, 513_003), std::slice::from_ref(&expected));
         }
     }
 }
