@@ -8,6 +8,7 @@ use relay_proto::NodeId;
 use relay_proto::source::SourceId;
 
 use crate::broker;
+use crate::dji;
 use crate::kerberos;
 use crate::picker::Picker;
 use crate::source::Timing;
@@ -28,6 +29,8 @@ pub struct Config {
     pub manager_token: Option<Token>,
     /// The hub whose agents it speaks to, if any.
     pub kerberos: Option<kerberos::Settings>,
+    /// What gateways of DJI are spoken to with.
+    pub dji: dji::Settings,
     /// Sources that run whether anybody watches them or not.
     pub always_on: Vec<SourceId>,
     /// Which topics are telemetry of which channel.

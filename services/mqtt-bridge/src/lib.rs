@@ -41,6 +41,7 @@ pub use config::Config;
 
 use crate::broker::{Broker, Inbox};
 use crate::core::{Core, Desk, Parts};
+use crate::dji::Dji;
 use crate::driver::{Driver, Effects};
 use crate::kerberos::Kerberos;
 use crate::metrics::Metrics;
@@ -110,6 +111,7 @@ impl Bridge {
         if let Some(settings) = config.kerberos.clone() {
             drivers.push((SourceKind::Kerberos, Box::new(Kerberos::new(settings, entropy(), &mut effects))));
         }
+        drivers.push((SourceKind::Dji, Box::new(Dji::new(config.dji.clone(), entropy(), &mut effects))));
         let telemetry = Telemetry::new(config.telemetry.clone());
         let mut filters: Vec<_> = drivers.iter().flat_map(|(_, driver)| driver.filters()).collect();
         filters.extend(telemetry.filters());

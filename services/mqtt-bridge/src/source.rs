@@ -199,6 +199,11 @@ impl Machine {
         Description { state, reason, node, online: self.online }
     }
 
+    /// Whether it is no news that the device is there.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.online == Some(true) && !self.pauses()
+    }
+
     /// When [`Machine::tick`] has something to do.
     pub(crate) fn next(&self) -> Option<u64> {
         let phase = match &self.phase {

@@ -7,7 +7,7 @@ use tracing::{debug, info};
 
 use super::jobs::Done;
 use super::{Core, Entry};
-use crate::driver::{Driver, Effect, Effects, Ingest};
+use crate::driver::{Driver, Effect, Effects, Ingest, Sign};
 use crate::picker::Protocol;
 use crate::pictures::{self, Shown};
 use crate::source::{Do, Machine};
@@ -100,6 +100,9 @@ impl Core {
                     self.look(&channel);
                 }
             }
+            // Said with each picture.
+            Effect::Sign(source, Sign::Online(true))
+                if self.entries.get(&source).is_some_and(|entry| entry.machine.is_seen()) => {}
             Effect::Sign(source, sign) => {
                 self.machine(&source, |machine| (machine.sign(sign, now.ms), ()));
             }

@@ -1,6 +1,7 @@
 //! Which cameras there are beside those that gateways tell of, and where videos may go. Nothing here prints a key.
 
 use std::fmt;
+use std::str::FromStr;
 
 use relay_proto::dji::VideoId;
 use relay_proto::source::{Part, SourceId};
@@ -12,6 +13,24 @@ pub struct Configured {
     pub source: SourceId,
     /// The gateway that is told to start it; that of the source's own serial number, where it is absent and unknown.
     pub gateway: Option<Part>,
+}
+
+/// Why a text is no [`Configured`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not SN/CAMERA_INDEX/VIDEO_INDEX, with or without @GATEWAY_SN")]
+pub struct ConfiguredError;
+
+impl FromStr for Configured {
+    type Err = ConfiguredError;
+
+    fn from_str(text: &str) -> Result<Self, ConfiguredError> {
+        let (video, gateway) = match text.split_once('@') {
+            Some((video, gateway)) => (video, Some(gateway.parse().map_err(|_| ConfiguredError)?)),
+            None => (text, None),
+        };
+        let source = format!("dji/{video}").parse().map_err(|_| ConfiguredError)?;
+        Ok(Self { source, gateway })
+    }
 }
 
 /// What docks are answered that ask for their configuration. Prints as `***`.
@@ -86,6 +105,17 @@ mod tests {
         };
         let printed = format!("{settings:?}");
         assert!(printed.contains("***") && !printed.contains("hunter"), "{printed}");
+    }
+
+    #[test]
+    fn a_camera_is_configured_with_its_gateway_or_without() {
+        let camera: Configured = "SN/165-0-7/normal-0".parse().unwrap();
+        assert_eq!((camera.source.to_string().as_str(), camera.gateway), ("dji/SN/165-0-7/normal-0", None));
+        let camera: Configured = "SN/52-0-0/normal-0@DOCK".parse().unwrap();
+        assert_eq!(camera.gateway.unwrap().as_str(), "DOCK");
+        for text in ["", "SN", "SN/1/2/3", "SN/1/2@", "SN/1/2@a/b"] {
+            assert_eq!(text.parse::<Configured>(), Err(ConfiguredError), "{text}");
+        }
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl ClusterSettings {
 }
 
 /// The settings of which nothing may be shown, since passwords may stand in them.
-pub(super) const SECRETS: [&str; 10] = [
+pub(super) const SECRETS: [&str; 16] = [
     "redis",
     "nats",
     "cluster-secret",
@@ -202,6 +202,12 @@ pub(super) const SECRETS: [&str; 10] = [
     "kerberos-hub-key",
     "kerberos-hub-private-key",
     "kerberos-symmetric-key",
+    "dji-whip-url",
+    "dji-gb28181-url",
+    "dji-agora-url",
+    "dji-app-id",
+    "dji-app-key",
+    "dji-app-license",
 ];
 
 /// The settings of every server, each once.

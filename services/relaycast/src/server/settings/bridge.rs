@@ -7,7 +7,7 @@ use relay_lifecycle::config::{List, TimeSpan};
 use relay_mqtt_bridge::config::Config;
 use relay_mqtt_bridge::source::Timing;
 use relay_mqtt_bridge::telemetry::Rule;
-use relay_mqtt_bridge::{broker, kerberos};
+use relay_mqtt_bridge::{broker, dji, kerberos};
 use relay_proto::NodeId;
 use relay_proto::source::{Part, SourceId};
 
@@ -29,6 +29,23 @@ relay_lifecycle::settings! {
             kerberos_symmetric_key "TEXT": String,
             /// Keys of Kerberos agents that are known before they are heard; others appear by themselves
             kerberos_camera "KEY,…": List<Part> = "",
+            /// Cameras of DJI that are known before their gateway tells of them: SN/CAMERA_INDEX/VIDEO_INDEX[@GATEWAY_SN]; others
+            /// appear by themselves
+            dji_camera "VIDEO,…": List<dji::Configured> = "",
+            /// Whether a video of DJI is taken over that somebody else has started
+            dji_take_over "true|false": bool = "false",
+            /// WHIP server for those who start a video with protocol whip; {channel}, {sn}, {camera} and {video} stand for the video
+            dji_whip_url "URL": String,
+            /// Parameters of a GB/T 28181 server, for protocol gb28181
+            dji_gb28181_url "TEXT": String,
+            /// Parameters of a channel at Agora, for protocol agora
+            dji_agora_url "TEXT": String,
+            /// Answers what docks ask when they begin, with this id, key and licence; only where no other server does
+            dji_app_id "TEXT": String,
+            /// See --dji-app-id
+            dji_app_key "TEXT": String,
+            /// See --dji-app-id
+            dji_app_license "TEXT": String,
             /// Sources that run whether somebody watches or not: kerberos/HUB/DEVICE, dji/SN/CAMERA/VIDEO
             always_on "SOURCE,…": List<SourceId> = "",
             /// Topics with JSON that viewers of a channel see beside the picture: TOPIC=CHANNEL, or a topic with {channel} as a level
@@ -69,7 +86,23 @@ impl BridgeSettings {
             symmetric_key,
             cameras,
         });
+        let own_onboarding = match (self.dji_app_id, self.dji_app_key, self.dji_app_license) {
+            (Some(app_id), Some(app_key), Some(app_license)) => {
+                Some(dji::Onboarding { app_id, app_key, app_license })
+            }
+            (None, None, None) => None,
+            _ => return Err("dji-app-id, dji-app-key and dji-app-license go together".to_owned()),
+        };
+        let dji = dji::Settings {
+            cameras: self.dji_camera.0,
+            own_onboarding,
+            whip_url: self.dji_whip_url,
+            gb28181_url: self.dji_gb28181_url,
+            agora_url: self.dji_agora_url,
+            take_over: self.dji_take_over,
+        };
         Ok(Config {
+            dji,
             listen,
             mqtt: broker::Settings {
                 url: mqtt,
