@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what is unwrapped is what the test asserts")]
 
+mod dji;
 mod failures;
 mod kerberos;
 mod stage;
