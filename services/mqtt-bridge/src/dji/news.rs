@@ -64,8 +64,13 @@ impl Dji {
                 continue;
             }
             is.is_online = false;
-            is.is_booting = false;
             is.is_topology_fresh = false;
+            if std::mem::take(&mut is.is_booting) {
+                // They were told to be there before it began anew, and not since.
+                for video in &is.videos {
+                    self.fleet.videos[*video].told_online.get_or_insert(true);
+                }
+            }
             self.give_up(|call| call.gateway == gateway, effects);
             self.tell_presence(gateway, effects);
         }
