@@ -1,9 +1,8 @@
 //! The page at `/`: files that are part of the program.
 
-use http_body_util::Full;
-use hyper::{Response, header};
+use hyper::header;
 
-use crate::answer::{Answer, with};
+use crate::answer::{Answer, whole, with};
 
 /// One file of the page.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +56,7 @@ impl File {
             Some("svg") => "image/svg+xml",
             _ => "text/html; charset=utf-8",
         };
-        let answer = with(Response::new(Full::from(self.body)), header::CONTENT_TYPE, media_type);
+        let answer = with(whole(self.body), header::CONTENT_TYPE, media_type);
         let answer = with(answer, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
         let answer = with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         let answer = with(answer, header::REFERRER_POLICY, "no-referrer");
