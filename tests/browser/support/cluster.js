@@ -1,8 +1,9 @@
 // A cluster: Redis, NATS, nodes and stream-managers as processes.
 
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +13,8 @@ import { end, start } from './process.js';
 
 export const OPERATOR_TOKEN = 'operator-token-of-a-test';
 export const READER_TOKEN = 'reader-token-of-a-test';
+
+const SECRET = 'the-secret-of-the-cluster';
 
 /** Short, so that what expires does so within a test. */
 const INTERVAL = '500ms';
@@ -37,7 +40,23 @@ export class Cluster {
 
   get #flags() {
     const links = [`--redis=redis://127.0.0.1:${this.#redis}/`, `--nats=nats://127.0.0.1:${this.#nats}`];
-    return [...links, `--registry-interval=${INTERVAL}`, '--cluster-secret=the-secret-of-the-cluster'];
+    return [...links, `--registry-interval=${INTERVAL}`, `--cluster-secret=${SECRET}`];
+  }
+
+  /** The key to watch the channel of a source, as every node makes it. */
+  watchKey(channel) {
+    return createHmac('sha256', SECRET).update(`/source/watch/${channel}`).digest('hex').slice(0, 32);
+  }
+
+  /** Publishes on a subject of the cluster, as a bridge does. */
+  async tell(subject, message) {
+    const socket = connect(this.#nats, '127.0.0.1');
+    const payload = Buffer.from(JSON.stringify(message));
+    socket.write(`CONNECT {"verbose":false}\r\nPUB relaycast.${subject} ${payload.length}\r\n`);
+    socket.write(Buffer.concat([payload, Buffer.from('\r\nPING\r\n')]));
+    // Its answer to the ping says that the server has taken what came before.
+    for await (const bytes of socket) if (/PONG/.test(bytes)) break;
+    socket.destroy();
   }
 
   node(name, flags = []) {
