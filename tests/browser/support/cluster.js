@@ -59,6 +59,33 @@ export class Cluster {
     socket.destroy();
   }
 
+  /** Answers what is asked on a subject of the cluster, as a bridge does, until it is closed. Resolves once it listens. */
+  async answer(subject, answer) {
+    const socket = connect(this.#nats, '127.0.0.1');
+    const listens = new Promise((resolve) => {
+      let ahead = '';
+      socket.on('data', (bytes) => {
+        ahead += bytes;
+        for (;;) {
+          const [line, length] = /^MSG [^\r]* (\d+)\r\n/.exec(ahead) ?? /^[^\r]*\r\n/.exec(ahead) ?? [];
+          const end = length === undefined ? line?.length : line.length + Number(length) + 2;
+          if (line === undefined || ahead.length < end) return;
+          const [, , , reply] = line.split(' ');
+          const asked = ahead.slice(line.length, end - 2);
+          ahead = ahead.slice(end);
+          if (line.startsWith('PING')) socket.write('PONG\r\n');
+          if (line.startsWith('PONG')) resolve();
+          if (length === undefined) continue;
+          const payload = JSON.stringify(answer(JSON.parse(asked)));
+          socket.write(`PUB ${reply} ${Buffer.byteLength(payload)}\r\n${payload}\r\n`);
+        }
+      });
+    });
+    socket.write(`CONNECT {"verbose":false}\r\nSUB relaycast.${subject} 1\r\nPING\r\n`);
+    await listens;
+    return { close: () => socket.destroy() };
+  }
+
   node(name, flags = []) {
     return Node.start('127.0.0.1:0', [...this.#flags, `--node-id=${name}`, ...flags]);
   }
