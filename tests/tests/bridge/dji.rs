@@ -41,6 +41,12 @@ async fn a_dock_is_started_by_its_first_viewer_and_stopped_after_its_last() {
     second.until_taken(100_000).await;
     assert_eq!(starts(&dock), 1, "another viewer costs nothing");
 
+    let seen = second.leaves().await.bytes;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("seen.flv");
+    std::fs::write(&file, seen).unwrap();
+    assert!(Judge::default().decode(&file).await.unwrap().pictures > 10, "what was seen decodes");
+
     // Quality changes while it is live.
     let (status, body) = stage.command(CAMERA, "quality", "{\"quality\":2}").await;
     assert_eq!(status, 200, "{body}");
@@ -48,11 +54,6 @@ async fn a_dock_is_started_by_its_first_viewer_and_stopped_after_its_last() {
     let (status, body) = stage.command(CAMERA, "quality", "{\"quality\":9}").await;
     assert_eq!(status, 400, "{body}");
 
-    let seen = second.leaves().await.bytes;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("seen.flv");
-    std::fs::write(&file, seen).unwrap();
-    assert!(Judge::default().decode(&file).await.unwrap().pictures > 10, "what was seen decodes");
     drop(first);
     dock.until("push_ended", 1).await;
     bridge.until_source(CAMERA, SourceState::Idle).await;
@@ -157,8 +158,9 @@ async fn when_the_node_of_a_live_dock_is_killed_it_streams_to_another_and_viewer
 #[tokio::test]
 async fn when_a_bridge_is_killed_the_other_takes_its_docks_and_starts_none_twice() {
     let stage = Stage::start().await;
-    let dock = dock(&stage, &["--camera=165-0-7"]);
+    // A dock tells what it can do when that changes, and not again.
     let (one, other) = (stage.bridge(&[]).await, stage.bridge(&[]).await);
+    let dock = dock(&stage, &["--camera=165-0-7"]);
     until("the dock is known", async || one.source(CAMERA).await).await;
     let viewer = stage.viewer(CAMERA).await;
     let holder = one.until_source(CAMERA, SourceState::Live).await.bridge.unwrap();
