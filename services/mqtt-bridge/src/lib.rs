@@ -165,4 +165,9 @@ pub mod fuzzing {
     pub fn kerberos(messages: &[Vec<u8>]) {
         crate::kerberos::fuzzing::hear_anything(messages);
     }
+
+    /// Hears what gateways of DJI say, as a bridge that waits for everything.
+    pub fn dji(messages: &[Vec<u8>]) {
+        crate::dji::fuzzing::hear_anything(messages);
+    }
 }

@@ -10,6 +10,8 @@
 
 mod calls;
 mod fleet;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod news;
 mod settings;
 mod starts;
@@ -369,3 +371,6 @@ impl Driver for Dji {
         Json::Array(list.collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

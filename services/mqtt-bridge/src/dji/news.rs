@@ -1,5 +1,7 @@
 //! What gateways tell of themselves.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use relay_proto::dji::{LiveStatus, Topology, is_cut};
 
@@ -167,10 +169,10 @@ impl Dji {
         if is_news {
             self.tell_presence(gateway, effects);
         }
-        if let Some(capacity) = Capacity::read(&message.data) {
-            if self.take_capacity(gateway, capacity, effects) {
-                self.remember(gateway, now, effects);
-            }
+        if let Some(capacity) = Capacity::read(&message.data)
+            && self.take_capacity(gateway, capacity, effects)
+        {
+            self.remember(gateway, now, effects);
         }
         for status in LiveStatus::read(&message.data) {
             self.take_status(gateway, status, now, effects);
@@ -220,10 +222,11 @@ impl Dji {
             self.make_known(video, true, effects);
         }
         let told: Vec<Part> = capacity.devices.iter().map(|device| device.sn.clone()).collect();
+        let listed: HashSet<VideoId> = capacity.videos().map(|(id, _)| id).collect();
         let is_news = self.fleet.gateways[gateway].take_capacity(capacity);
         for video in self.fleet.gateways[gateway].videos.clone() {
             let is = &self.fleet.videos[video];
-            if told.contains(&is.id.sn) && !is.is_configured && self.fleet.is_listed(video) == Some(false) {
+            if told.contains(&is.id.sn) && !is.is_configured && !listed.contains(&is.id) {
                 self.make_known(video, false, effects);
             }
             if self.fleet.videos[video].waits == Some(Waits::Device) {
