@@ -1,25 +1,43 @@
 //! HTTP answers, as the handshake and the page build them.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
+/// An answer.
+pub(crate) type Answer = Response<Body>;
+
+/// A body that is all there, or one that comes piece by piece.
+pub(crate) type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, Piece>>>;
+
+type Piece = Result<Frame<Bytes>, Infallible>;
+
 /// An answer whose body is all there.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) fn whole(body: impl Into<Bytes>) -> Answer {
+    Response::new(Either::Left(Full::new(body.into())))
+}
+
+/// An answer whose body comes piece by piece.
+pub(crate) fn streamed(pieces: impl Stream<Item = Piece> + Send + 'static) -> Answer {
+    Response::new(Either::Right(StreamBody::new(pieces.boxed())))
+}
 
 /// A short text.
 pub(crate) fn text(status: StatusCode, body: &'static str) -> Answer {
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = whole(body);
     *answer.status_mut() = status;
     if body.is_empty() { answer } else { with(answer, header::CONTENT_TYPE, "text/plain; charset=utf-8") }
 }
 
 /// JSON that is true for a moment only.
 pub(crate) fn json(body: Vec<u8>) -> Answer {
-    let answer = with(Response::new(Full::from(body)), header::CONTENT_TYPE, "application/json");
+    let answer = with(whole(body), header::CONTENT_TYPE, "application/json");
     with(answer, header::CACHE_CONTROL, "no-store")
 }
 

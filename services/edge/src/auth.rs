@@ -58,6 +58,11 @@ pub(crate) fn receiving(
     }
 }
 
+/// Whether [`receiving`] has told already all that there is to know of a key, so that no publication needs to show it right.
+pub(crate) fn is_known(policy: ReceivePolicy, channel: &ChannelName) -> bool {
+    policy == ReceivePolicy::Open || is_source(channel)
+}
+
 /// Compares hashes, which takes the same time wherever keys differ.
 fn same(secret: &[u8], channel: &ChannelName, one: &StreamKey, other: &StreamKey) -> bool {
     KeyHash::of(secret, channel, one) == KeyHash::of(secret, channel, other)

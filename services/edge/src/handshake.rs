@@ -15,10 +15,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_proto::api;
 use relay_proto::websocket::{Close, ParseTargetError, Target};
 use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::answer::{Answer, json, text, with, with_close};
+use crate::beside::follow::{self, KEEP_ALIVE};
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::page;
@@ -34,14 +36,21 @@ const HEADERS_MAX: usize = 64;
 /// How long a connection may be used for page and API requests before it must be made anew.
 const HTTP_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Serves HTTP on a connection until it ends or becomes a websocket.
-pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
-    let node = &*node;
+/// Serves HTTP on a connection until it ends or becomes a websocket. The permit comes back with that; who follows what is
+/// told beside a picture needs it no more.
+pub(crate) async fn run(
+    node: Arc<Node>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) -> Option<(Accepted, OwnedSemaphorePermit)> {
+    let node = &node;
+    let taken = Arc::new(Notify::new());
     let upgrade = Mutex::new(None);
     let answered = AtomicBool::new(false);
     let service = service_fn(async |mut request| {
         answered.store(true, Ordering::Relaxed);
-        let (answer, asked) = answer(node, &mut request);
+        let (answer, asked) = answer(node, &mut request, &taken);
         let answer = if node.service.is_leaving() { with_close(answer) } else { answer };
         *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok::<_, Infallible>(answer)
@@ -53,21 +62,33 @@ pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, peer: SocketAddr) ->
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    // Boxed: the state of an HTTP connection is large, and a session that may last for days must not carry it along.
-    match timeout(HTTP_LIFETIME, Box::pin(connection)).await {
-        Ok(Ok(())) => {}
+    let mut permit = Some(permit);
+    let over = async {
+        if timeout(HTTP_LIFETIME, taken.notified()).await.is_ok() {
+            permit = None;
+            let patience = KEEP_ALIVE + node.config.write_timeout;
+            while timeout(patience, taken.notified()).await.is_ok() {}
+        }
+    };
+    let ended = tokio::select! {
+        // Boxed: the state of an HTTP connection is large, and a session that may last for days must not carry it along.
+        ended = Box::pin(connection) => ended,
+        () = over => return None,
+    };
+    let permit = permit?;
+    match ended {
+        Ok(()) => {}
         // Kept by a browser for the request after the last: nobody was slow.
-        Ok(Err(error)) if error.is_timeout() && answered.load(Ordering::Relaxed) => return None,
-        Ok(Err(error)) => {
+        Err(error) if error.is_timeout() && answered.load(Ordering::Relaxed) => return None,
+        Err(error) => {
             count_refusal(node, &error);
             return None;
         }
-        Err(_) => return None,
     }
     let (upgrade, ask) = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let upgraded = upgrade.await.ok()?;
     let (stream, read_ahead) = unwrap(upgraded)?;
-    Some(Accepted { stream, read_ahead, peer, ask })
+    Some((Accepted { stream, read_ahead, peer, ask }, permit))
 }
 
 fn unwrap(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
@@ -91,7 +112,7 @@ fn count_refusal(node: &Node, error: &hyper::Error) {
 
 type Ask = (OnUpgrade, Result<Target, Refused>);
 
-fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>) {
+fn answer(node: &Arc<Node>, request: &mut Request<Incoming>, taken: &Arc<Notify>) -> (Answer, Option<Ask>) {
     let path = request.uri().path();
     let asked = request.uri().path_and_query().map_or(path, |whole| whole.as_str()).parse::<Target>();
     let is_own = asked.is_err() && is_own_path(path);
@@ -101,6 +122,9 @@ fn answer(node: &Node, request: &mut Request<Incoming>) -> (Answer, Option<Ask>)
         return websocket(node, request, ask);
     }
     let answer = match (request.method(), path) {
+        (&Method::GET, path) if let Some(name) = follow::channel_of(path) => {
+            follow::answer(node, name, request.uri().query(), taken)
+        }
         (&Method::GET | &Method::HEAD, "/v1/channels") => json(channels(node)),
         (&Method::GET | &Method::HEAD, "/v1/sessions") => match sessions(node, request.uri().query()) {
             Some(sessions) => json(sessions),

@@ -9,6 +9,7 @@
 mod answer;
 mod auth;
 mod batch;
+mod beside;
 mod budget;
 mod carry;
 mod channel;
@@ -216,6 +217,7 @@ impl Edge {
         self.node.cluster.spawn(origin::serve(Arc::clone(&self.node)));
         self.node.cluster.spawn(report::run(Arc::clone(&self.node), self.heartbeat.records()));
         self.node.cluster.spawn(chronicle::run(Arc::clone(&self.node)));
+        self.node.cluster.spawn(beside::sources(Arc::clone(&self.node)));
         self.node.cluster.spawn(service::follow(
             Arc::clone(&self.node),
             leaving,

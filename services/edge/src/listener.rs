@@ -193,13 +193,11 @@ fn connection(
     sessions: Arc<Semaphore>,
 ) -> impl Future<Output = ()> + Send {
     let counted = Counted::new(node.metrics.connections.clone());
-    let handshake = Box::pin(handshake::run(Arc::clone(&node), stream, peer));
+    let handshake = Box::pin(handshake::run(Arc::clone(&node), stream, peer, handshakes));
     async move {
         let _counted = counted;
-        let mut opened = match handshake.await {
-            Some(accepted) => session::open(&node, accepted),
-            None => return,
-        };
+        let Some((accepted, handshakes)) = handshake.await else { return };
+        let mut opened = session::open(&node, accepted);
         let (has_room, permit) = match sessions.try_acquire_owned() {
             Ok(permit) => {
                 drop(handshakes);

@@ -8,6 +8,7 @@ use relay_proto::SessionId;
 use relay_proto::websocket::Kind;
 use tokio::time::{Instant, sleep};
 
+use crate::beside::Beside;
 use crate::channels::Channels;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -24,6 +25,7 @@ pub(crate) struct Node {
     pub(crate) cluster: Cluster,
     pub(crate) sessions: Sessions,
     pub(crate) service: Service,
+    pub(crate) beside: Beside,
 }
 
 /// Bounds of the hint after which a refused or drained client comes back, in milliseconds.
@@ -37,7 +39,15 @@ impl Node {
         cluster: Cluster,
         service: Service,
     ) -> Self {
-        Self { config, metrics, channels, cluster, sessions: Sessions::default(), service }
+        Self {
+            config,
+            metrics,
+            channels,
+            cluster,
+            sessions: Sessions::default(),
+            service,
+            beside: Beside::default(),
+        }
     }
 
     pub(crate) fn session_id(&self) -> SessionId {

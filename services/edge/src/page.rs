@@ -1,9 +1,8 @@
 //! The page at `/`: files that are part of the program.
 
-use http_body_util::Full;
-use hyper::{Response, header};
+use hyper::header;
 
-use crate::answer::{Answer, with};
+use crate::answer::{Answer, whole, with};
 
 /// One file of the page.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +22,13 @@ const FILES: &[File] = files! {
     "/page/address.js" => "address.js",
     "/page/app.js" => "app.js",
     "/page/backoff.js" => "backoff.js",
+    "/page/beside.js" => "beside.js",
     "/page/buffer-policy.js" => "buffer-policy.js",
     "/page/channels.js" => "channels.js",
     "/page/closing.js" => "closing.js",
     "/page/codecs.js" => "codecs.js",
     "/page/dom.js" => "dom.js",
+    "/page/flatten.js" => "flatten.js",
     "/page/format.js" => "format.js",
     "/page/icon.svg" => "icon.svg",
     "/page/jpeg-splitter.js" => "jpeg-splitter.js",
@@ -39,8 +40,10 @@ const FILES: &[File] = files! {
     "/page/player.js" => "player.js",
     "/page/publish.js" => "publish.js",
     "/page/publisher.js" => "publisher.js",
+    "/page/source-words.js" => "source-words.js",
     "/page/sparkline.js" => "sparkline.js",
     "/page/style.css" => "style.css",
+    "/page/telemetry.js" => "telemetry.js",
     "/page/watch.js" => "watch.js",
 };
 
@@ -57,7 +60,7 @@ impl File {
             Some("svg") => "image/svg+xml",
             _ => "text/html; charset=utf-8",
         };
-        let answer = with(Response::new(Full::from(self.body)), header::CONTENT_TYPE, media_type);
+        let answer = with(whole(self.body), header::CONTENT_TYPE, media_type);
         let answer = with(answer, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
         let answer = with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         let answer = with(answer, header::REFERRER_POLICY, "no-referrer");

@@ -51,8 +51,8 @@ pub enum ParseError {
 #[error("logging is already set up")]
 pub struct AlreadyInitialised;
 
-/// Libraries that log what we log ourselves, once and without addresses. A filter that names them is heard.
-const QUIET: &str = "async_nats=off,rumqttc=off,rumqttd=off";
+/// Libraries that log what we log ourselves, once and without addresses and keys. A filter that names them is heard.
+const QUIET: &str = "async_nats=off,rumqttc=off,rumqttd=off,tungstenite=off";
 
 /// Starts logging for the whole process.
 ///

@@ -92,6 +92,8 @@ pub(crate) struct Machine {
     attempts: u32,
     /// Whether it was told to start by this bridge and not stopped since.
     is_ours: bool,
+    /// Whether it said of its own accord that it streams no more, since it was told to start.
+    has_ended: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +179,7 @@ impl Machine {
             excluded: Vec::new(),
             attempts: 0,
             is_ours: false,
+            has_ended: false,
         }
     }
 
@@ -433,6 +436,12 @@ impl Machine {
                 self.excluded.clear();
                 self.is_ours = true;
             }
+            // Who knows that it has ended does not come back by itself.
+            Phase::Live | Phase::Interrupted(_) if !flows && self.has_ended => {
+                self.exclude();
+                self.is_ours = false;
+                self.phase = Phase::Idle;
+            }
             Phase::Live if !flows => {
                 self.phase = Phase::Interrupted(now + ms(self.timing.republish_within));
             }
@@ -505,6 +514,7 @@ impl Machine {
     }
 
     fn says(&mut self, live: bool, error: Option<i64>, now: u64) {
+        self.has_ended = !live;
         match error {
             Some(code) if code % 100_000 == PAUSED_CODE => {
                 if matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_)) {
@@ -555,6 +565,7 @@ impl Machine {
         todo.push(match told {
             Told::Start => {
                 self.is_ours = true;
+                self.has_ended = false;
                 Do::Start
             }
             Told::Stop => Do::Stop,
@@ -596,5 +607,6 @@ impl Machine {
         self.excluded.clear();
         self.attempts = 0;
         self.is_ours = false;
+        self.has_ended = false;
     }
 }

@@ -38,7 +38,7 @@ const INDEX: &str = "index.html";
 const FILES: &[File] = files! {
     "access.js", "api.js", "app.js", "backoff.js", "channel.js", "channels.js", "codecs.js", "confirm.js", "dom.js",
     "event-stream.js", "events.js", "flow.js", "format.js", "history.js", "icon.svg", "index.html", "live.js", "node.js",
-    "nodes.js", "paged-list.js", "pages.js", "poll.js", "routes.js", "rows.js", "style.css", "totals.js", "words.js",
+    "nodes.js", "paged-list.js", "pages.js", "poll.js", "routes.js", "rows.js", "sources.js", "style.css", "totals.js", "words.js",
 };
 
 /// The page, and what it needs beside the API.

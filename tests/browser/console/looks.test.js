@@ -49,6 +49,15 @@ const sessions = Array.from({ length: SESSIONS }, (_, i) => ({
   node: 'n00000', session: String(1000 + i), kind: 'receive', channel: LONG, sent_bytes: 1e9, started_at: '2026-01-01T00:00:00Z',
 }));
 
+const sources = Array.from({ length: 40 }, (_, i) => ({
+  id: `kerberos/${'hub'.repeat(20)}/camera-${number(i)}`,
+  channel: `source-kerberos-camera-${number(i)}-0123456789`,
+  kind: 'kerberos',
+  state: ['idle', 'starting', 'live', 'stopping', 'external'][i % 5],
+  ...(i % 5 === 1 ? { reason: 'decrypt_failed' } : {}),
+  ...(i % 5 === 2 ? { node: 'n00001' } : {}),
+}));
+
 const EVENTS = [
   { type: 'admission.refused', channel: 'cam-00001', node: 'n00001', role: 'receive', reason: MARKUP },
   { type: MARKUP },
@@ -84,6 +93,7 @@ function answerOf(url) {
   if (pathname === '/v1/nodes') return { ...page(nodes, 'nodes', 'node'), view };
   if (pathname === '/v1/channels') return page(channels.filter(({ name }) => name.startsWith(query.get('prefix') ?? '')), 'channels', 'name');
   if (pathname === '/v1/sessions') return { ...page(sessions, 'sessions', 'session'), missing: ['n00002'] };
+  if (pathname === '/v1/sources') return page(sources, 'sources', 'id');
   if (pathname === '/v1/capacity') {
     return {
       nodes: 960, draining: 20, silent: 20, sessions: { used: 9_500_000, capacity: 15_728_640 }, egress: { used: 8e12, capacity: 1e13 },
@@ -115,6 +125,7 @@ async function large(view, { viewport = { width: 1440, height: 900 }, ...context
 const VIEWS = [
   ['#nodes', '#nodes-rows tr'],
   ['#channels', '#channels-rows tr'],
+  ['#sources', '#sources-rows tr'],
   ['#events', '#events li'],
   ['#node=n00004', '#node-channels-rows tr'],
   [`#channel=${LONG}`, '#sessions-rows tr'],

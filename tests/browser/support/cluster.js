@@ -1,8 +1,9 @@
 // A cluster: Redis, NATS, nodes and stream-managers as processes.
 
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +13,8 @@ import { end, start } from './process.js';
 
 export const OPERATOR_TOKEN = 'operator-token-of-a-test';
 export const READER_TOKEN = 'reader-token-of-a-test';
+
+const SECRET = 'the-secret-of-the-cluster';
 
 /** Short, so that what expires does so within a test. */
 const INTERVAL = '500ms';
@@ -37,7 +40,50 @@ export class Cluster {
 
   get #flags() {
     const links = [`--redis=redis://127.0.0.1:${this.#redis}/`, `--nats=nats://127.0.0.1:${this.#nats}`];
-    return [...links, `--registry-interval=${INTERVAL}`, '--cluster-secret=the-secret-of-the-cluster'];
+    return [...links, `--registry-interval=${INTERVAL}`, `--cluster-secret=${SECRET}`];
+  }
+
+  /** The key to watch the channel of a source, as every node makes it. */
+  watchKey(channel) {
+    return createHmac('sha256', SECRET).update(`/source/watch/${channel}`).digest('hex').slice(0, 32);
+  }
+
+  /** Publishes on a subject of the cluster, as a bridge does. */
+  async tell(subject, message) {
+    const socket = connect(this.#nats, '127.0.0.1');
+    const payload = Buffer.from(JSON.stringify(message));
+    socket.write(`CONNECT {"verbose":false}\r\nPUB relaycast.${subject} ${payload.length}\r\n`);
+    socket.write(Buffer.concat([payload, Buffer.from('\r\nPING\r\n')]));
+    // Its answer to the ping says that the server has taken what came before.
+    for await (const bytes of socket) if (/PONG/.test(bytes)) break;
+    socket.destroy();
+  }
+
+  /** Answers what is asked on a subject of the cluster, as a bridge does, until it is closed. Resolves once it listens. */
+  async answer(subject, answer) {
+    const socket = connect(this.#nats, '127.0.0.1');
+    const listens = new Promise((resolve) => {
+      let ahead = '';
+      socket.on('data', (bytes) => {
+        ahead += bytes;
+        for (;;) {
+          const [line, length] = /^MSG [^\r]* (\d+)\r\n/.exec(ahead) ?? /^[^\r]*\r\n/.exec(ahead) ?? [];
+          const end = length === undefined ? line?.length : line.length + Number(length) + 2;
+          if (line === undefined || ahead.length < end) return;
+          const [, , , reply] = line.split(' ');
+          const asked = ahead.slice(line.length, end - 2);
+          ahead = ahead.slice(end);
+          if (line.startsWith('PING')) socket.write('PONG\r\n');
+          if (line.startsWith('PONG')) resolve();
+          if (length === undefined) continue;
+          const payload = JSON.stringify(answer(JSON.parse(asked)));
+          socket.write(`PUB ${reply} ${Buffer.byteLength(payload)}\r\n${payload}\r\n`);
+        }
+      });
+    });
+    socket.write(`CONNECT {"verbose":false}\r\nSUB relaycast.${subject} 1\r\nPING\r\n`);
+    await listens;
+    return { close: () => socket.destroy() };
   }
 
   node(name, flags = []) {

@@ -18,6 +18,14 @@ export function streamUrl(base, channel, key, kind, query = {}) {
   return url.href;
 }
 
+/** Where the node tells what there is beside the picture of a channel. */
+export function eventsUrl(base, channel, key) {
+  const url = new URL(`v1/channels/${encodeURIComponent(channel)}/events`, base);
+  url.search = new URLSearchParams({ key }).toString();
+  url.hash = '';
+  return url.href;
+}
+
 /** What `#watch=NAME&key=KEY` asks for, or null. A fragment never reaches a server or its log, so a key may stand there. */
 export function watchRequest(fragment) {
   const wanted = new URLSearchParams(fragment.replace(/^#/, ''));

@@ -1,12 +1,15 @@
 // The watch side of the page: the form, the screen and its figures.
 
-import { isChannelName, streamUrl, watchRequest } from './address.js';
+import { eventsUrl, isChannelName, streamUrl, watchRequest } from './address.js';
+import { Beside } from './beside.js';
 import { codecName, packingText } from './codecs.js';
 import { byId, revealable, setText } from './dom.js';
 import { bitrateText, countText, secondsText } from './format.js';
 import { rememberKey, rememberedKey } from './keys.js';
 import { Player } from './player.js';
+import { sourceWords } from './source-words.js';
 import { Sparkline } from './sparkline.js';
+import { Telemetry } from './telemetry.js';
 
 const PHASES = {
   idle: 'Nothing playing',
@@ -22,6 +25,8 @@ const PHASES = {
 
 export class Watch {
   #player = null;
+  #state = null;
+  #source = null;
   #phase = 'idle';
   #onChannel;
   #onNode;
@@ -31,6 +36,15 @@ export class Watch {
   #screen = byId('screen');
   #video = byId('video');
   #sparkline = new Sparkline(byId('latency-line'));
+  #telemetry = new Telemetry();
+  #beside = new Beside({
+    onSource: (source) => this.#showSource(source),
+    onTelemetry: (telemetry) => this.#telemetry.show(telemetry),
+    onReset: () => {
+      this.#source = null;
+      this.#telemetry.clear();
+    },
+  });
 
   /** @param {{onChannel: (name: string | null) => void, onNode: (node: string) => void}} events */
   constructor({ onChannel, onNode }) {
@@ -86,10 +100,12 @@ export class Watch {
     this.#onChannel(channel);
     setText(byId('screen-channel'), channel);
     const url = streamUrl(document.baseURI, channel, key, 'receive', { as: 'fmp4', notices: '1' });
+    this.#beside.follow(eventsUrl(document.baseURI, channel, key));
     this.#player = new Player(this.#video, byId('still'), { url, onState: (state) => this.#show(state) });
   }
 
   #stop() {
+    this.#beside.stop();
     this.#player?.stop();
     this.#player = null;
     this.#onChannel(null);
@@ -113,7 +129,8 @@ export class Watch {
 
   #show(state) {
     const { phase, start, figures, latency, close } = state;
-    const words = explanation(state);
+    this.#state = state;
+    const words = explanation(state, this.#source);
     if (phase !== this.#phase) this.#enter(phase, words);
     setText(byId('screen-state'), PHASES[phase]);
     setText(byId('screen-words'), words);
@@ -141,8 +158,19 @@ export class Watch {
     setText(byId('last-close'), close ? closeText(close) : 'None');
   }
 
+  #showSource(source) {
+    const before = sourceWords(this.#source);
+    this.#source = source;
+    const words = sourceWords(source);
+    if (words === before || !this.#state) return;
+    this.#show(this.#state);
+    if (this.#phase === 'waiting' && words) setText(byId('announce'), words);
+  }
+
   #enter(phase, words) {
     this.#phase = phase;
+    // The node does not let in who has stopped for a wrong key.
+    if (phase === 'stopped') this.#beside.stop();
     this.#screen.dataset.phase = phase;
     byId('stop').disabled = phase === 'stopped';
     // What only lasts a moment is not worth interrupting anybody for, and neither is each second of a countdown.
@@ -164,14 +192,14 @@ function closeText({ words, code }) {
   return code === null ? words : `${words} (code ${code})`;
 }
 
-function explanation({ phase, close, retryInMs, heldForMs, blocked }) {
+function explanation({ phase, close, retryInMs, heldForMs, blocked }, source) {
   switch (phase) {
     case 'waiting':
-      return 'The picture starts as soon as somebody publishes.';
+      return sourceWords(source) || 'The picture starts as soon as somebody publishes.';
     case 'held':
       return `It may come back within ${Math.ceil(heldForMs / 1000)} s.`;
     case 'ended':
-      return 'The publisher ended the stream. This page plays on when it returns.';
+      return ['The publisher ended the stream. This page plays on when it returns.', sourceWords(source)].filter(Boolean).join(' ');
     case 'retrying':
       return `${close.words}. Next try in ${Math.ceil(retryInMs / 1000)} s.`;
     case 'stopped':

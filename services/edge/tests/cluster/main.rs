@@ -7,6 +7,7 @@ mod support;
 
 mod nodes;
 
+mod beside;
 mod commands;
 mod ends;
 mod events;

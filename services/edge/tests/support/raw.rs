@@ -104,6 +104,19 @@ impl Raw {
         head + &String::from_utf8(std::mem::replace(&mut self.ahead, rest)).unwrap()
     }
 
+    /// Everything up to and with this.
+    pub(crate) async fn until(&mut self, wanted: &str) -> String {
+        loop {
+            let found = self.ahead.windows(wanted.len()).position(|window| window == wanted.as_bytes());
+            if let Some(at) = found {
+                let rest = self.ahead.split_off(at + wanted.len());
+                return String::from_utf8(std::mem::replace(&mut self.ahead, rest)).unwrap();
+            }
+            let more = self.read().await;
+            assert!(more, "the node closed before {wanted:?}: {}", String::from_utf8_lossy(&self.ahead));
+        }
+    }
+
     /// Everything until the node closes.
     pub(crate) async fn everything(&mut self) -> String {
         while self.read().await {}

@@ -259,6 +259,20 @@ fn a_stream_that_breaks_may_come_back_by_itself_and_is_else_started_anew_elsewhe
 }
 
 #[test]
+fn a_stream_whose_device_says_that_it_ended_is_started_anew_at_once() {
+    let mut rig = Rig::live(Conduct::Answers);
+    rig.sign(Sign::Says { live: false, error: None });
+    assert_eq!(rig.state(), SourceState::Live, "its media counts");
+    assert_eq!(rig.media(None), [Do::Pick(vec![node("n1")])]);
+    assert_eq!(rig.picked("n2"), [Do::Start]);
+    rig.sign(Sign::Says { live: true, error: None });
+    rig.sign(Sign::Accepted);
+    rig.media(media_at("n2", true));
+    rig.media(None);
+    assert_eq!(rig.pass(4_999), [], "it may come back by itself");
+}
+
+#[test]
 fn a_device_that_reboots_is_started_anew_and_not_at_once() {
     let mut rig = Rig::started(Conduct::Answers);
     rig.sign(Sign::Rebooted);

@@ -41,8 +41,9 @@ export class Api {
     return (await this.#fetch('GET', path, {}, signal)).blob();
   }
 
-  async post(path) {
-    return (await this.#fetch('POST', path, {})).json();
+  /** @param {number} [deadlineMs] for what takes longer than others */
+  async post(path, deadlineMs) {
+    return (await this.#fetch('POST', path, {}, undefined, { deadlineMs })).json();
   }
 
   /** An answer that does not end. */
@@ -50,9 +51,9 @@ export class Api {
     return this.#fetch('GET', path, {}, signal, { headers, isEndless: true });
   }
 
-  async #fetch(method, path, query, signal, { headers = {}, isEndless = false } = {}) {
+  async #fetch(method, path, query, signal, { headers = {}, isEndless = false, deadlineMs = DEADLINE_MS } = {}) {
     const token = this.#token();
-    const signals = [signal, isEndless ? null : AbortSignal.timeout(DEADLINE_MS)].filter(Boolean);
+    const signals = [signal, isEndless ? null : AbortSignal.timeout(deadlineMs)].filter(Boolean);
     let answer;
     try {
       answer = await fetch(apiUrl(this.#base, path, query), {

@@ -13,6 +13,7 @@ import { NodePage } from './node.js';
 import { NodeList } from './nodes.js';
 import { Poll } from './poll.js';
 import { listOf, routeOf } from './routes.js';
+import { SourceList } from './sources.js';
 import { Totals } from './totals.js';
 import { concerns, freshness } from './words.js';
 
@@ -21,7 +22,7 @@ const SESSIONS_EVERY_MS = 5000;
 
 const TICK_MS = 1000;
 
-const TITLES = { nodes: 'Nodes', channels: 'Channels', events: 'Events' };
+const TITLES = { nodes: 'Nodes', channels: 'Channels', sources: 'Sources', events: 'Events' };
 
 let route = null;
 
@@ -44,6 +45,7 @@ const onDone = () => {
 };
 const nodeList = new NodeList(access, confirm, { onTurn: () => overview.restart(), onDone });
 const channelList = new ChannelList(() => detail.restart());
+const sourceList = new SourceList(access, confirm, { onTurn: () => detail.restart(), onDone });
 const nodePage = new NodePage(access, confirm, nodeList.histories, { onTurn: () => detail.restart(), onDone });
 const channelPage = new ChannelPage(access, confirm, { onTurn: () => sessions.restart(), onDone });
 
@@ -71,6 +73,7 @@ const overview = new Poll(async (signal) => {
 
 const VIEWS = {
   channels: (signal) => channelList.refresh(api, signal),
+  sources: (signal) => sourceList.refresh(signal),
   node: (signal) => nodePage.refresh(route.name, signal),
   channel: (signal) => channelPage.refresh(route.name, signal),
 };

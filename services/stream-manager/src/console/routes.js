@@ -1,12 +1,12 @@
 // Where one is on the page, and where its questions go. Pure.
 
 /** What a fragment can show. */
-const LISTS = ['nodes', 'channels', 'events'];
+const LISTS = ['nodes', 'channels', 'sources', 'events'];
 
 /**
- * `#nodes`, `#channel=NAME`: what a fragment asks for. Anything else is the list of nodes.
+ * `#nodes`, `#sources`, `#channel=NAME`: what a fragment asks for. Anything else is the list of nodes.
  *
- * @returns {{view: 'nodes' | 'channels' | 'events' | 'node' | 'channel', name: string | null}}
+ * @returns {{view: 'nodes' | 'channels' | 'sources' | 'events' | 'node' | 'channel', name: string | null}}
  */
 export function routeOf(fragment) {
   const text = fragment.replace(/^#/, '');

@@ -13,6 +13,32 @@ export const CHANNEL_STATES = new Map([
   ['waiting', 'Waiting'],
 ]);
 
+export const SOURCE_STATES = new Map([
+  ['idle', 'Off'],
+  ['starting', 'Starting'],
+  ['live', 'Live'],
+  ['stopping', 'Stopping'],
+  ['external', 'Elsewhere'],
+]);
+
+const REASONS = new Map([
+  ['offline', 'The device is offline'],
+  ['no_media', 'It was asked, and nothing comes'],
+  ['no_reply', 'The device does not answer'],
+  ['decrypt_failed', 'What comes cannot be decrypted'],
+  ['limit', 'The device sends as many as it can'],
+  ['paused', 'The device has paused it'],
+  ['gone', 'The camera is not there any more'],
+  ['no_node', 'No node takes it'],
+  ['no_broker', 'The broker cannot be reached'],
+]);
+
+/** Why a source does what it does, or whether its device is there; what is not known by name is told as it came. */
+export function reasonText({ reason, online }) {
+  if (reason) return REASONS.get(reason) ?? String(reason);
+  return online === undefined ? '–' : online ? 'The device is there' : 'The device is offline';
+}
+
 /** The state of a node as people see it: silence counts more than what it said last. */
 export function nodeState({ silent, state, age_ms: ageMs }) {
   if (silent) return { tone: 'bad', words: `Silent ${agoText(ageMs)}` };
