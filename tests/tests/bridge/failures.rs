@@ -111,6 +111,12 @@ async fn what_is_malformed_is_counted_and_no_secret_is_told() {
     let flag = format!("--kerberos-hub-private-key={private}");
     let bridge = stage.bridge(&[KNOWN, &flag, "--log-level=trace"]).await;
     let _viewer = stage.viewer(CAMERA).await;
+    // What nobody waits for is not looked at.
+    until("the camera is asked", async || {
+        let metrics = bridge.metrics().await.1;
+        metrics.contains("relaycast_bridge_commands_total{kind=\"kerberos\",what=\"start\"} 1").then_some(())
+    })
+    .await;
     let mut client = stage.broker.client().await;
     let topic = "kerberos/hub/the-hub";
     let picture = |image: &str| {
