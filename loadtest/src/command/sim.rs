@@ -100,6 +100,11 @@ struct Kerberos {
     #[arg(long = "device", value_name = "KEY", conflicts_with = "count")]
     devices: Vec<String>,
 
+    /// Put all agents behind one connection. Every agent hears what is asked of all others of its hub, so that a thousand
+    /// with a connection each cost the broker a thousand times as much
+    #[arg(long, conflicts_with_all = ["chunked", "reboot_after"])]
+    one_connection: bool,
+
     /// The private key of the hub: what is sent is hidden by it, and what comes hidden is opened with it
     #[arg(long, value_name = "KEY")]
     hidden: Option<String>,
@@ -276,6 +281,9 @@ impl Kerberos {
             spread: spread(devices.len()),
         };
         let agents = Arc::new(kerberos::Agents::new(plan, events));
+        if self.one_connection {
+            return until_told([agents.fleet(devices)]).await;
+        }
         until_told(devices.into_iter().map(|device| agents.clone().be(device))).await
     }
 }
