@@ -37,6 +37,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What the bridge may take, of what the bare client takes.
 const CPU_RATIO_MAX: f64 = 1.5;
 
+/// Which share of the pictures that are due the bare client has to hear. With less, this machine is what was measured.
+const HEARD_SHARE_MIN: f64 = 0.9;
+
 /// How much later a viewer may see 99 of 100 pictures, in milliseconds.
 const ADDED_P99_MS_MAX: f64 = 50.0;
 
@@ -245,7 +248,10 @@ impl Outcome {
 
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
         let added_p99 = if self.viewed == 0 { f64::NAN } else { self.added_ms(|quantiles| quantiles.p99) };
+        let due = self.plan.cameras as f64 * HEARD_SHARE_MIN;
+        let heard = self.heard.pictures as f64 / self.seconds;
         vec![
+            Verdict::at_least("pictures heard a second", due, heard, ""),
             Verdict::at_least("cameras that are seen", self.plan.cameras as f64, self.seeing as f64, ""),
             Verdict::at_most("CPU of the bridge beside the bare client", CPU_RATIO_MAX, self.ratio(), "×"),
             Verdict::at_most("delay that is added, p99", ADDED_P99_MS_MAX, added_p99, "ms"),
