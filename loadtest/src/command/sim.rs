@@ -74,8 +74,8 @@ struct Common {
 
 /// Agents of Kerberos with a camera each
 ///
-/// They send a picture at a key frame, once per second at the most, for three seconds after a request. Their clients are
-/// bound to drop what they do not like without a word; here it is told.
+/// They send a picture at a key frame, once per second at the most, for three seconds after a request. Real ones drop what
+/// they do not like without a word; here it is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   relaycast-loadtest sim kerberos --mqtt mqtt://localhost --hub HUB
