@@ -13,7 +13,7 @@ FUZZ_CRATES := proto services/edge services/media services/mqtt-bridge services/
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
 
-.PHONY: help run test check soak bench compare load-cluster load-picks fuzz
+.PHONY: help run test check soak bench compare load-bridge load-cluster load-picks fuzz
 
 help: ## Lists the recipes
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,11 @@ load-cluster: ## Measures what nodes cost each other, and what a killed one cost
 	deploy/setup.sh test
 	cargo build --release -p relaycast -p relaycast-loadtest --bins
 	$(TARGET_DIR)/release/relaycast-loadtest cluster --nats-server tests/.venv/bin/nats-server --out $(TARGET_DIR)/cluster
+
+load-bridge: ## Measures what thousands of cameras and docks cost a bridge; about two minutes
+	deploy/setup.sh test
+	cargo build --release -p relaycast -p relaycast-loadtest --bins
+	$(TARGET_DIR)/release/relaycast-loadtest bridge --nats-server tests/.venv/bin/nats-server --out $(TARGET_DIR)/bridge
 
 load-picks: ## Measures how many picks a stream-manager answers a second, and how soon; about two minutes
 	deploy/setup.sh test

@@ -2,6 +2,8 @@
 
 pub(crate) mod bare;
 pub(crate) mod bare_http;
+pub(crate) mod bare_mqtt;
+pub(crate) mod bridge;
 pub(crate) mod ceiling;
 pub(crate) mod cluster;
 pub(crate) mod compare;

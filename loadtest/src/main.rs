@@ -1,5 +1,6 @@
 //! `relaycast-loadtest`: loads a websocket relay from outside, and tells what it cost.
 
+mod bridge;
 mod ceiling;
 mod clock;
 mod cluster;
@@ -51,6 +52,9 @@ enum Command {
     Picks(Box<command::picks::Args>),
     Ceiling(command::ceiling::Args),
     Sim(command::sim::Args),
+    Bridge(Box<command::bridge::Args>),
+    #[command(hide = true)]
+    BareMqtt(command::bare_mqtt::Args),
     #[command(hide = true)]
     BareNats(command::bare::Args),
     #[command(hide = true)]
@@ -90,6 +94,8 @@ fn main() -> ExitCode {
         Command::BareNats(args) => args.run(),
         Command::BareHttp(args) => args.run(),
         Command::Picks(args) => args.run(),
+        Command::Bridge(args) => args.run(),
+        Command::BareMqtt(args) => args.run(),
         Command::Sim(args) => args.run(),
     };
     done.map_or_else(

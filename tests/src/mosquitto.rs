@@ -170,7 +170,7 @@ fn launch(folder: &Path, config: &str) -> Launch {
 }
 
 /// That of `PATH`, else where packages put it, which is often not in the `PATH` of people.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let packaged = Path::new("/usr/sbin/mosquitto");
     if packaged.is_file() { packaged.to_owned() } else { "mosquitto".into() }
 }

@@ -23,7 +23,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The secret that nodes of one cluster share. These live for minutes, on this machine alone.
-const SECRET: &str = "load-test";
+pub(crate) const SECRET: &str = "load-test";
 
 /// What is started, and how.
 #[derive(Debug, Clone)]
@@ -149,11 +149,18 @@ struct Serving {
 
 impl Node {
     /// `role` is the command of `relaycast`.
-    fn start(programs: &Programs, role: &str, redis: u16, nats: u16, name: &str) -> Result<Self, StartError> {
+    fn start(
+        programs: &Programs,
+        role: &str,
+        redis: u16,
+        nats: u16,
+        name: &str,
+        more: &[&str],
+    ) -> Result<Self, StartError> {
         let (redis, nats) = (format!("redis://127.0.0.1:{redis}"), format!("nats://127.0.0.1:{nats}"));
         let mut args = vec![role, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         args.extend(["--log-format", "json", "--redis", &redis, "--nats", &nats, "--cluster-secret", SECRET]);
-        args.extend(programs.relaycast_flags.iter().map(String::as_str));
+        args.extend(more);
         let log = programs.logs.as_ref().map(|folder| File::create(folder.join(format!("{name}.log"))));
         let log = log.transpose()?;
         let mut process = Owned::start(&programs.relaycast, &args, &programs.relaycast_cpus, Stdio::piped())?;
@@ -260,12 +267,26 @@ impl Cluster {
     fn start_node(&mut self) -> Result<Node, StartError> {
         self.started += 1;
         let name = format!("node-{}", self.started);
-        Node::start(&self.programs, "edge", self.redis_port, self.nats_port, &name)
+        let flags: Vec<_> = self.programs.relaycast_flags.iter().map(String::as_str).collect();
+        Node::start(&self.programs, "edge", self.redis_port, self.nats_port, &name, &flags)
     }
 
     /// Starts a stream-manager.
     pub(crate) fn start_manager(&self) -> Result<Node, StartError> {
-        Node::start(&self.programs, "manager", self.redis_port, self.nats_port, "manager")
+        let flags: Vec<_> = self.programs.relaycast_flags.iter().map(String::as_str).collect();
+        Node::start(&self.programs, "manager", self.redis_port, self.nats_port, "manager", &flags)
+    }
+
+    /// Starts a bridge to a broker, with these flags.
+    pub(crate) fn start_bridge(
+        &self,
+        mqtt: &str,
+        manager: SocketAddr,
+        flags: &[String],
+    ) -> Result<Node, StartError> {
+        let (mqtt, manager) = (format!("--mqtt={mqtt}"), format!("--manager=http://{manager}"));
+        let flags: Vec<_> = [&mqtt, &manager].into_iter().chain(flags).map(String::as_str).collect();
+        Node::start(&self.programs, "bridge", self.redis_port, self.nats_port, "bridge", &flags)
     }
 
     pub(crate) fn node(&self, index: usize) -> &Node {

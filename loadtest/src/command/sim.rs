@@ -74,8 +74,8 @@ struct Common {
 
 /// Agents of Kerberos with a camera each
 ///
-/// They send a picture at a key frame, once per second at the most, for three seconds after a request. Their clients are
-/// bound to drop what they do not like without a word; here it is told.
+/// They send a picture at a key frame, once per second at the most, for three seconds after a request. Real ones drop what
+/// they do not like without a word; here it is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   relaycast-loadtest sim kerberos --mqtt mqtt://localhost --hub HUB
@@ -99,6 +99,11 @@ struct Kerberos {
     /// The key of an agent (repeatable)
     #[arg(long = "device", value_name = "KEY", conflicts_with = "count")]
     devices: Vec<String>,
+
+    /// Put all agents behind one connection. Every agent hears what is asked of all others of its hub, so that a thousand
+    /// with a connection each cost the broker a thousand times as much
+    #[arg(long, conflicts_with_all = ["chunked", "reboot_after"])]
+    one_connection: bool,
 
     /// The private key of the hub: what is sent is hidden by it, and what comes hidden is opened with it
     #[arg(long, value_name = "KEY")]
@@ -276,6 +281,9 @@ impl Kerberos {
             spread: spread(devices.len()),
         };
         let agents = Arc::new(kerberos::Agents::new(plan, events));
+        if self.one_connection {
+            return until_told([agents.fleet(devices)]).await;
+        }
         until_told(devices.into_iter().map(|device| agents.clone().be(device))).await
     }
 }

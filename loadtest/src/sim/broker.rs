@@ -11,8 +11,8 @@ use tokio::time::sleep;
 /// The largest packet that the protocol knows: whoever tests with large ones wants to see them arrive.
 const PACKET_BYTES_MAX: usize = 268_435_455;
 
-/// Messages that wait to be sent: more than one picture in chunks. What is more is dropped, as devices do.
-const REQUESTS_MAX: usize = 256;
+/// Messages of one device that wait to be sent: more than one picture in chunks. What is more is dropped, as devices do.
+pub(crate) const REQUESTS_MAX: usize = 256;
 
 /// Messages that came and were not looked at yet. What is more waits in the broker.
 const UNHEARD_MAX: usize = 64;
@@ -78,6 +78,8 @@ pub(crate) struct Session {
     /// Whether the broker forgets it when it leaves.
     pub(crate) clean: bool,
     pub(crate) filters: Vec<String>,
+    /// How many messages may wait to be sent.
+    pub(crate) requests: usize,
 }
 
 /// What comes from the broker.
@@ -107,7 +109,7 @@ impl Connection {
         if let Some((user, password)) = &address.login {
             options.set_credentials(user, password);
         }
-        let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
+        let (client, mut events) = AsyncClient::new(options, session.requests);
         events.network_options.set_connection_timeout(CONNECT_SECONDS);
         let (sender, heard) = mpsc::channel(UNHEARD_MAX);
         let mut driver = tokio::task::JoinSet::new();

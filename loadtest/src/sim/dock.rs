@@ -22,7 +22,7 @@ pub(crate) use self::device::{Camera, Kind};
 use self::device::{Device, Outcome, Push};
 use self::push::Picture;
 use self::replies::{Faults, Replies};
-use super::broker::{Address, Connection, Heard, Session};
+use super::broker::{Address, Connection, Heard, REQUESTS_MAX, Session};
 use super::events::Events;
 use super::{unix_now, uuid};
 
@@ -134,7 +134,8 @@ impl<'a> Gateway<'a> {
         let sn = &device.sn;
         let filters = vec![format!("thing/product/{sn}/services"), format!("sys/product/{sn}/status_reply")];
         let client_id = format!("{sn}-{:08x}", fastrand::u32(..));
-        let connection = Connection::open(&docks.plan.broker, Session { client_id, clean: true, filters });
+        let session = Session { client_id, clean: true, filters, requests: REQUESTS_MAX };
+        let connection = Connection::open(&docks.plan.broker, session);
         let (pushing, pushes) = (JoinSet::new(), HashMap::new());
         Self { docks, device, replies, connection, pushing, pushes, started: 0, greeted: false }
     }

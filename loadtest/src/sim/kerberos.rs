@@ -5,8 +5,9 @@
 
 mod agent;
 mod cipher;
+mod fleet;
 mod live;
-mod pictures;
+pub(crate) mod pictures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::agent::{Act, Agent};
 use self::pictures::Pictures;
-use super::broker::{Address, Connection, Heard, Session};
+use super::broker::{Address, Connection, Heard, REQUESTS_MAX, Session};
 use super::events::Events;
 use super::unix_now;
 
@@ -82,7 +83,8 @@ impl Agents {
         // Real ones have no hyphen, so that cam1 and cam11 may throw each other out.
         let client_id = format!("{device}-{}", fastrand::u8(..100));
         let filters = vec![format!("kerberos/agent/{hub}")];
-        let mut connection = Connection::open(broker, Session { client_id, clean: false, filters });
+        let session = Session { client_id, clean: false, filters, requests: REQUESTS_MAX };
+        let mut connection = Connection::open(broker, session);
         let mut key_frame = Instant::now() + gop.mul_f64(fastrand::f64());
         let mut rested = Instant::now();
         let mut sent = 0;

@@ -49,6 +49,15 @@ impl Agent {
         Self { device: device.to_owned(), live: Live::default(), hidden, symmetric, position }
     }
 
+    /// Whom a message on the topic of a hub is for.
+    pub(super) fn addressee(message: &[u8]) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct To {
+            device_id: String,
+        }
+        serde_json::from_slice::<To>(message).ok().map(|to| to.device_id)
+    }
+
     /// What it does about a message on the topic of its hub.
     pub(super) fn hear(&mut self, message: &[u8]) -> Vec<Act> {
         // Errors of decoding are ignored: what could not be read is empty.

@@ -9,7 +9,7 @@ const PICTURES: &[u8] = include_bytes!("pictures.mjpeg");
 const START: [u8; 2] = [0xff, 0xd8];
 
 /// What stands before the time at which a picture was published, in nanoseconds since 1970.
-pub(crate) const STAMP: &[u8] = b"relaycast-sim ";
+const STAMP: &[u8] = b"relaycast-sim ";
 
 /// Of a stamp: enough until the year 2286.
 const STAMP_DIGITS: usize = 19;
@@ -64,8 +64,7 @@ fn comment(made: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// When a picture that begins with these bytes was published, where it says so.
-#[cfg(test)]
-fn published_at(picture: &[u8]) -> Option<u64> {
+pub(crate) fn published_at(picture: &[u8]) -> Option<u64> {
     let start = memmem::find(picture, STAMP)? + STAMP.len();
     std::str::from_utf8(picture.get(start..start + STAMP_DIGITS)?).ok()?.parse().ok()
 }
