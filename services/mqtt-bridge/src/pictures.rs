@@ -277,6 +277,8 @@ async fn connect(url: &str) -> Result<Socket, Ended> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        // A node says little to a publisher, and there is one of these for each camera.
+        .read_buffer_size(MESSAGE_BYTES_MAX)
         // Written at once, whatever it is.
         .write_buffer_size(0)
         .max_write_buffer_size(2 * CHUNK_BYTES_MAX);

@@ -6,3 +6,4 @@ mod dji;
 mod failures;
 mod kerberos;
 mod stage;
+mod telemetry;

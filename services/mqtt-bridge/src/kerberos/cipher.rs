@@ -9,20 +9,12 @@
 //! ```
 
 use aes::Aes256;
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use md5::{Digest, Md5};
 
+use super::base64;
 use super::settings::Secret;
-
-/// Standard base64. Not every writer of it pads.
-pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// What sealed bytes begin with; a salt follows.
 const MAGIC: &[u8; 8] = b"Salted__";
@@ -45,7 +37,7 @@ pub(super) enum OpenError {
 /// Opens a text. The plain bytes lie in `space`, whatever was there before.
 pub(super) fn open<'a>(text: &str, password: &Secret, space: &'a mut Vec<u8>) -> Result<&'a [u8], OpenError> {
     space.clear();
-    BASE64.decode_vec(text, space).map_err(|_| OpenError::Base64)?;
+    base64::decode_to(text, space).ok_or(OpenError::Base64)?;
     let (head, body) = space.split_at_mut_checked(HEAD_BYTES).ok_or(OpenError::Form)?;
     let salt = head.strip_prefix(MAGIC).ok_or(OpenError::Form)?;
     if body.is_empty() || !body.len().is_multiple_of(BLOCK_BYTES) {
@@ -83,7 +75,7 @@ pub(super) fn seal(plain: &[u8], password: &Secret, salt: [u8; SALT_BYTES]) -> S
     let body = cbc::Encryptor::<Aes256>::new(&key.into(), &iv.into())
         .encrypt_padded::<Pkcs7>(&mut body, plain.len())
         .expect("there is a block more than it takes");
-    BASE64.encode([&MAGIC[..], &salt, body].concat())
+    base64::encode([&MAGIC[..], &salt, body].concat())
 }
 
 #[cfg(test)]
@@ -125,12 +117,12 @@ mod tests {
 
     #[test]
     fn what_is_too_short_or_cut_within_a_block_is_told_from_a_wrong_key() {
-        let bytes = |len: usize| BASE64.encode([&MAGIC[..], &vec![7; len]].concat());
+        let bytes = |len: usize| base64::encode([&MAGIC[..], &vec![7; len]].concat());
         for text in ["", "U2FsdGVkX18=", &bytes(7), &bytes(8), &bytes(23), &bytes(25)] {
             assert_eq!(opened(text, "k"), Err(OpenError::Form), "{text}");
         }
         assert_ne!(opened(&bytes(24), "k"), Err(OpenError::Form));
-        assert_eq!(opened(&BASE64.encode([7; 48]), "k"), Err(OpenError::Form));
+        assert_eq!(opened(&base64::encode([7; 48]), "k"), Err(OpenError::Form));
         assert_eq!(opened("U2FsdGVkX18*", "k"), Err(OpenError::Base64));
     }
 
@@ -155,7 +147,7 @@ mod tests {
             let sealed = seal(&plain, &password("right"), salt);
             let _ = opened(&sealed, "wrong");
             let _ = opened(&sealed[..cut % (sealed.len() + 1)], "right");
-            let _ = opened(&BASE64.encode(&plain), "right");
+            let _ = opened(&base64::encode(&plain), "right");
         }
     }
 }

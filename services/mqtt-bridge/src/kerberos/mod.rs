@@ -12,6 +12,7 @@
 //! `request-hd-stream` instead of [`Request::SdStream`], and its answers be matched on device and session in `open_and_take`.
 
 mod action;
+mod base64;
 mod cipher;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

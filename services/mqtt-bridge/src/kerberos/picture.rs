@@ -9,11 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use base64::Engine;
 use bytes::Bytes;
 use relay_proto::kerberos::Value;
 
-use super::cipher::BASE64;
+use super::base64;
 
 /// The largest picture, and the largest message there can be: old agents send whole frames of several megapixels.
 pub(super) const PICTURE_BYTES_MAX: usize = 4 << 20;
@@ -66,7 +65,8 @@ fn decode(text: &str) -> Result<Vec<u8>, Bad> {
     if text.len() > PICTURE_BYTES_MAX.div_ceil(3) * 4 {
         return Err(Bad::Size);
     }
-    let bytes = BASE64.decode(text).map_err(|_| Bad::Base64)?;
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    base64::decode_to(text, &mut bytes).ok_or(Bad::Base64)?;
     if bytes.len() > PICTURE_BYTES_MAX { Err(Bad::Size) } else { Ok(bytes) }
 }
 

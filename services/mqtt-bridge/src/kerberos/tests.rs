@@ -1,11 +1,10 @@
 //! What the driver does of what a bridge must, case by case.
 
-use base64::Engine;
 use proptest::prelude::*;
 use relay_proto::source::StartOptions;
 
-use super::cipher::{BASE64, seal};
 use super::*;
+use super::{base64, cipher::seal};
 
 const HUB: &str = "kerberos/hub/hub1";
 const PRIVATE: &str = "hub-private-key";
@@ -116,7 +115,7 @@ fn jpeg() -> Vec<u8> {
 }
 
 fn image() -> Json {
-    json!({ "image": BASE64.encode(jpeg()) })
+    json!({ "image": base64::encode(jpeg()) })
 }
 
 fn picture(key: &str) -> Json {
@@ -379,7 +378,7 @@ fn a_picture_in_pieces_is_put_together_and_one_that_lacks_a_piece_is_dropped() {
     bed.start("cam1");
     let bytes = jpeg();
     let piece = |id: u32, index: usize| {
-        let chunk = BASE64.encode(bytes.chunks(4).nth(index).unwrap());
+        let chunk = base64::encode(bytes.chunks(4).nth(index).unwrap());
         let value = json!({"id": id, "chunk": chunk, "chunkIndex": index, "chunkSize": 4, "chunkCount": 2});
         hidden("cam1", &payload("cam1", "receive-sd-stream", &value), PRIVATE)
     };
@@ -395,10 +394,10 @@ fn a_picture_in_pieces_is_put_together_and_one_that_lacks_a_piece_is_dropped() {
 fn what_is_no_picture_is_counted_and_dropped() {
     let mut bed = Bed::new();
     bed.start("cam1");
-    let large = BASE64.encode(vec![0xFF; picture::PICTURE_BYTES_MAX + 1]);
+    let large = base64::encode(vec![0xFF; picture::PICTURE_BYTES_MAX + 1]);
     for (value, name) in [
         (json!({"image": "/9j/*"}), "kerberos_base64"),
-        (json!({"image": BASE64.encode(b"GIF89a")}), "kerberos_jpeg"),
+        (json!({"image": base64::encode(b"GIF89a")}), "kerberos_jpeg"),
         (json!({"image": ""}), "kerberos_jpeg"),
         (json!({"image": large}), "kerberos_size"),
         (json!({"image": 7}), "kerberos_chunk"),

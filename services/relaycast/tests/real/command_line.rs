@@ -11,8 +11,12 @@ fn stdout(ended: Ended) -> String {
 /// The keys that `--check` prints for a role.
 fn keys(role: &str) -> Vec<String> {
     // A stream-manager by itself makes no sense.
-    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1"];
-    let text = stdout(run(&[role, "--check", cluster[0], cluster[1]]));
+    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1", "--cluster-secret=s"];
+    let mut args = [&[role, "--check"][..], &cluster].concat();
+    if role == "bridge" {
+        args.push("--mqtt=mqtt://127.0.0.1");
+    }
+    let text = stdout(run(&args));
     text.lines().map(|line| line.trim_start_matches("# ").split(' ').next().unwrap().to_owned()).collect()
 }
 
@@ -23,6 +27,7 @@ fn help_lists_every_setting_with_variable_and_default() {
         ("edge", &headings[..]),
         ("standalone", &headings),
         ("manager", &["Addresses:", "Stream-manager:", "Cluster:", "Logs:"]),
+        ("bridge", &["Addresses:", "MQTT bridge:", "Cluster:", "Logs:"]),
     ] {
         let keys = keys(role);
         assert!(keys.len() > 20, "{keys:?}");
@@ -49,6 +54,37 @@ fn a_list_may_be_given_flag_by_flag() {
     assert!(text.contains("roles = \"publish,receive\""), "{text}");
     let twice = run(&["edge", "--check", "--region=a", "--region=b"]);
     assert_eq!(twice.code, Some(2), "{}", twice.stderr);
+}
+
+#[test]
+fn a_bridge_says_what_it_lacks_and_shows_no_secret() {
+    let bridge = |flags: &[&str]| run(&[&["bridge", "--check"], flags].concat());
+    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1"];
+    let mqtt = "--mqtt=mqtt://user:hunter1@127.0.0.1";
+    let secret = "--cluster-secret=hunter2";
+    for (flags, said) in [
+        (&[][..], "--mqtt"),
+        (&[mqtt, secret], "--redis"),
+        (&[mqtt, cluster[0], cluster[1]], "cluster-secret"),
+        (&["--mqtt=http://h", secret, cluster[0], cluster[1]], "broker's URL"),
+        (&[mqtt, secret, cluster[0], cluster[1], "--manager=ws://h"], "manager"),
+        (&[mqtt, secret, cluster[0], cluster[1], "--kerberos-camera=a"], "kerberos-hub-key"),
+        (&[mqtt, secret, cluster[0], cluster[1], "--dji-app-id=a"], "dji-app-license"),
+        (&[mqtt, secret, cluster[0], cluster[1], "--telemetry=a"], "telemetry"),
+    ] {
+        let ended = bridge(flags);
+        assert_eq!(ended.code, Some(2), "{flags:?}");
+        assert!(
+            ended.stderr.contains(said) && !ended.stderr.contains("hunter"),
+            "{flags:?}: {}",
+            ended.stderr
+        );
+    }
+    let keys =
+        ["--kerberos-hub-key=hunter3", "--kerberos-hub-private-key=hunter4", "--manager-token=hunter5"];
+    let ended = bridge(&[&[mqtt, secret, cluster[0], cluster[1]], &keys[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!String::from_utf8_lossy(&ended.stdout).contains("hunter"));
 }
 
 #[test]
