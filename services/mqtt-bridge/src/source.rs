@@ -210,8 +210,12 @@ impl Machine {
     /// When [`Machine::tick`] has something to do.
     pub(crate) fn next(&self) -> Option<u64> {
         let phase = match &self.phase {
-            Phase::Awaiting(until) | Phase::Interrupted(until) => Some(*until),
-            Phase::Stopping { until, .. } if self.in_flight.is_none() => Some(*until),
+            // What was told is answered first.
+            Phase::Awaiting(until) | Phase::Interrupted(until) | Phase::Stopping { until, .. }
+                if self.in_flight.is_none() =>
+            {
+                Some(*until)
+            }
             Phase::Pausing(until) => *until,
             _ => None,
         };
@@ -395,6 +399,7 @@ impl Machine {
             }
         }
         match self.phase {
+            _ if self.in_flight.is_some() => {}
             Phase::Awaiting(until) if now >= until => self.no_media(now, &mut todo),
             Phase::Interrupted(until) if now >= until => {
                 self.exclude();
@@ -403,7 +408,7 @@ impl Machine {
                     Conduct::IsAsked => self.phase = Phase::Idle,
                 }
             }
-            Phase::Stopping { then, until } if now >= until && self.in_flight.is_none() => {
+            Phase::Stopping { then, until } if now >= until => {
                 // It still streams: tell it again.
                 self.stop(then, now, &mut todo);
             }

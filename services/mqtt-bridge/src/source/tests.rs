@@ -259,6 +259,16 @@ fn a_stream_that_breaks_may_come_back_by_itself_and_is_else_started_anew_elsewhe
 }
 
 #[test]
+fn a_stream_that_breaks_before_the_device_has_answered_waits_for_the_answer() {
+    let mut rig = Rig::started(Conduct::Answers);
+    rig.media(media_at("n1", true));
+    rig.media(None);
+    assert_eq!(rig.pass(30_000), [], "one thing at a time");
+    assert_eq!(rig.sign(Sign::Accepted), []);
+    assert_eq!(rig.pass(0), [Do::Stop]);
+}
+
+#[test]
 fn a_stream_whose_device_says_that_it_ended_is_started_anew_at_once() {
     let mut rig = Rig::live(Conduct::Answers);
     rig.sign(Sign::Says { live: false, error: None });
@@ -524,7 +534,7 @@ fn settle(rig: &mut Rig, witness: &mut Witness, is_wanted: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_one_thing_is_told_at_a_time_and_all_comes_right(
