@@ -12,9 +12,12 @@ mod asks;
 mod jobs;
 mod leases;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod work;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use self::asks::Reply;
+use self::asks::{Reply, Waiting};
 use self::jobs::{Done, Outbox, Outside};
 use self::work::Work;
 use crate::broker::{Heard, Inbox, Publisher};
@@ -50,6 +53,9 @@ const SOURCES_MAX: usize = 1 << 15;
 
 /// How often time is looked at without a reason: for nodes that are silent, for instance.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How often time is looked at, however much is due: not oftener than this.
+const TICK_MIN: Duration = Duration::from_millis(5);
 
 /// What others ask of this bridge at a time, in this process.
 pub(crate) const REQUESTS_MAX: usize = 64;
@@ -113,11 +119,14 @@ pub(crate) struct Core {
     jobs: JoinSet<Done>,
     outbox: Outbox,
     roster: Arc<Mutex<Sources>>,
-    tickets: HashMap<Ticket, Reply>,
+    /// In the order in which they were given out.
+    tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
     leases: leases::Round,
     tellings: tell::Rounds,
     began: Instant,
+    /// When time was looked at last.
+    ticked: Instant,
 }
 
 /// A source, and what belongs to it.
@@ -138,9 +147,18 @@ struct Entry {
     timer: Option<u64>,
     /// Grows with every node that is asked for: what comes of an older one is passed over.
     run: u64,
-    url: Option<String>,
+    url: Option<Url>,
     pictures: Option<Pictures>,
     told: Option<Source>,
+}
+
+/// Where a node takes a source. Prints without the key that it has.
+struct Url(String);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Core {
@@ -172,11 +190,12 @@ impl Core {
             work: VecDeque::new(),
             jobs: JoinSet::new(),
             roster,
-            tickets: HashMap::new(),
+            tickets: BTreeMap::new(),
             next_ticket: 0,
             leases: leases::Round::default(),
             tellings: tell::Rounds::default(),
             began: Instant::now(),
+            ticked: Instant::now(),
         };
         for source in always_on {
             if let Some(entry) = core.entry(&source) {
@@ -202,8 +221,8 @@ impl Core {
         loop {
             self.settle();
             let until = self.next();
+            // By chance, and nobody first: however much the broker has to say, leases are renewed and the drain begins.
             tokio::select! {
-                biased;
                 () = drain.reached(Phase::Draining) => break,
                 heard = inbox.next() => self.heard(heard),
                 Some(outside) = outside.recv() => self.outside(outside),
@@ -232,10 +251,12 @@ impl Core {
         let leases = self.leases.next();
         let next = drivers.chain(timer).chain(leases).chain([self.tellings.next()]).min();
         let soon = self.began.elapsed() + TICK;
-        self.began + next.map_or(soon, |at| Duration::from_millis(at).min(soon))
+        let at = self.began + next.map_or(soon, |at| Duration::from_millis(at).min(soon));
+        at.max(self.ticked + TICK_MIN)
     }
 
     fn tick(&mut self) {
+        self.ticked = Instant::now();
         let now = self.now();
         let hears = self.links.backbone.contact().borrow().connected;
         for channel in self.demand.tick(now.ms, hears) {
@@ -256,6 +277,7 @@ impl Core {
                 (todo, ())
             });
         }
+        self.give_tickets_up();
         self.look_after_leases();
         self.tell_all();
     }

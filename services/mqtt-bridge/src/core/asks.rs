@@ -18,6 +18,9 @@ use crate::driver::{CommandError, Ticket};
 /// Commands that are not answered yet: those of every operator of a large fleet at once.
 const TICKETS_MAX: usize = 1024;
 
+/// The driver always answers, after 60 s at most; should it not, nobody waits for longer, and the place is free again.
+const TICKET_WITHIN_MS: u64 = 63_000;
+
 /// How long another bridge may take: its devices are asked up to three times, 20 s each.
 const OTHERS_WITHIN: Duration = Duration::from_secs(65);
 
@@ -31,6 +34,13 @@ pub(super) enum Reply {
     There(String),
     /// To somebody in this process.
     Here(oneshot::Sender<Answered>),
+}
+
+/// A command that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    reply: Reply,
+    until: u64,
 }
 
 fn problem(status: u16, code: &str, detail: impl Into<String>) -> Answered {
@@ -92,7 +102,8 @@ impl Core {
                 self.count(&source, what);
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, reply);
+                let until = self.now().ms + TICKET_WITHIN_MS;
+                self.tickets.insert(ticket, Waiting { reply, until });
                 self.drive(&source, |driver, now, effects| {
                     driver.command(ticket, &source, &command, now, effects);
                 });
@@ -113,7 +124,7 @@ impl Core {
     }
 
     pub(super) fn answer_ticket(&mut self, ticket: Ticket, result: Result<serde_json::Value, CommandError>) {
-        let Some(reply) = self.tickets.remove(&ticket) else { return };
+        let Some(Waiting { reply, .. }) = self.tickets.remove(&ticket) else { return };
         let answered = match result {
             Ok(result) => Answered::Done { result },
             Err(error) => {
@@ -127,6 +138,15 @@ impl Core {
             }
         };
         self.answer(reply, answered);
+    }
+
+    /// Answers what no driver has answered in time.
+    pub(super) fn give_tickets_up(&mut self) {
+        let now = self.now().ms;
+        while let Some(oldest) = self.tickets.first_entry().filter(|oldest| oldest.get().until <= now) {
+            let ticket = *oldest.key();
+            self.answer_ticket(ticket, Err(CommandError::NoReply));
+        }
     }
 
     fn answer(&mut self, reply: Reply, answered: Answered) {

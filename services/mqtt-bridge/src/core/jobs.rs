@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info};
 
-use super::Core;
+use super::{Core, Url};
 use crate::picker::Picked;
 use crate::pictures::Ended;
 
@@ -177,7 +177,7 @@ impl Core {
     fn picked(&mut self, source: &SourceId, run: u64, picked: Option<Picked>) {
         let now = self.now().ms;
         let Some(entry) = self.entries.get_mut(source).filter(|entry| entry.run == run) else { return };
-        let (node, url) = picked.map(|Picked { node, url }| (node, url)).unzip();
+        let (node, url) = picked.map(|Picked { node, url }| (node, Url(url))).unzip();
         entry.url = url;
         self.machine(source, |machine| (machine.picked(node, now), ()));
     }
