@@ -122,6 +122,10 @@ pub(crate) struct Core {
     /// In the order in which they were given out.
     tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
+    /// What is to be remembered, by name, and the registry has not kept yet.
+    unkept: BTreeMap<String, String>,
+    /// Whether the registry is about to keep one.
+    keeps: bool,
     leases: leases::Round,
     tellings: tell::Rounds,
     began: Instant,
@@ -192,6 +196,8 @@ impl Core {
             roster,
             tickets: BTreeMap::new(),
             next_ticket: 0,
+            unkept: BTreeMap::new(),
+            keeps: false,
             leases: leases::Round::default(),
             tellings: tell::Rounds::default(),
             began: Instant::now(),
@@ -435,12 +441,20 @@ impl Core {
         self.jobs.spawn(async move { Done::Remembered(registry.remembered().await) });
     }
 
+    /// Whether another bridge goes on with the sources of this one. While nobody can be heard that is not known, and sources
+    /// are left to whoever may be there.
+    fn has_heirs(&self) -> bool {
+        let hears = self.links.backbone.contact().borrow().connected;
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        self.links.shared && (!hears || roster.bridges().any(|bridge| *bridge != self.peer))
+    }
+
     /// Leaves: with others about, devices go on and another bridge takes them; alone, they are told to stop.
     async fn leave(&mut self, inbox: &mut Inbox) {
         info!("drain began");
         let held: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.is_held).collect();
         let held: Vec<_> = held.into_iter().map(|(source, _)| source.clone()).collect();
-        if self.links.shared {
+        if self.has_heirs() {
             for entry in self.entries.values_mut() {
                 entry.pictures = None;
             }

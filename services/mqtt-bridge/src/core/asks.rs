@@ -79,7 +79,8 @@ impl Core {
         if let (Reply::Here(_), Some(holder)) = (&reply, self.other_holder(&source)) {
             return self.ask_other(&holder, source, command, reply);
         }
-        if !self.entries.get(&source).is_some_and(|entry| entry.is_known) {
+        let is_stop = command == Command::Stop;
+        if !self.entries.get(&source).is_some_and(|entry| entry.is_known || (is_stop && entry.is_forced)) {
             let detail = "no device is known that has it";
             return self.answer(reply, problem(404, "unknown-source", detail));
         }

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use relay_cluster::Registry;
 use relay_cluster::registry::MemoryRegistry;
 use relay_lifecycle::drain;
 use relay_proto::Incarnation;
-use relay_proto::source::{Command, SourceState};
+use relay_proto::backbone::to_json;
+use relay_proto::source::{Command, SourceState, SourcesReport};
 use serde_json::{Value as Json, json};
 use tokio::time::{advance, timeout};
 
@@ -90,6 +92,7 @@ impl Driver for Scripted {
 struct Rig {
     core: Core,
     driver: Scripted,
+    registry: Arc<MemoryRegistry>,
     desk: Desk,
     requests: mpsc::Receiver<(Ask, oneshot::Sender<Answered>)>,
 }
@@ -125,7 +128,7 @@ impl Rig {
             metrics: Arc::new(Metrics::register(&prometheus::Registry::new()).unwrap()),
             broker_latch: None,
         });
-        Self { core, driver, desk, requests }
+        Self { core, driver, registry, desk, requests }
     }
 
     /// These happen, and all that follows at once.
@@ -242,4 +245,117 @@ async fn what_is_always_on_and_unknown_is_told_of_and_not_started() {
     rig.happens([Effect::Known(cam(), false)]);
     rig.pass(Duration::from_secs(20)).await;
     assert!(!rig.core.entries[&cam()].is_held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_given_back_before_it_is_taken_again() {
+    let mut rig = Rig::with(vec![cam()]);
+    rig.happens([Effect::Known(cam(), true)]);
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(rig.core.entries[&cam()].is_held);
+    rig.happens([Effect::Known(cam(), false)]);
+    rig.pass(Duration::from_secs(9)).await;
+    while rig.core.entries[&cam()].is_held {
+        advance(Duration::from_millis(50)).await;
+        rig.core.tick();
+        rig.core.settle();
+    }
+    // It is wanted again while the registry is about to be told, and nothing is asked of it at the same time.
+    rig.happens([Effect::Known(cam(), true)]);
+    rig.core.tick();
+    assert_eq!((rig.core.leases.next(), rig.core.entries[&cam()].is_held), (None, false));
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(rig.core.entries[&cam()].is_held);
+    let other = rig.registry.hold_sources(&[cam()], Incarnation::new(2), Duration::from_secs(1)).await;
+    assert_eq!(other.unwrap(), [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_remembered_waits_for_the_registry_one_by_one() {
+    let mut rig = Rig::new();
+    rig.registry.set_outage(true);
+    rig.happens((0..1000).map(|number| Effect::Remember(number.to_string(), "old".to_owned())));
+    assert_eq!(rig.core.jobs.len(), 1, "no more than one at a time");
+    rig.pass(Duration::from_secs(10)).await;
+    rig.happens([Effect::Remember("7".to_owned(), "new".to_owned())]);
+    assert_eq!(rig.core.jobs.len(), 1);
+    rig.registry.set_outage(false);
+    rig.pass(Duration::from_secs(10)).await;
+    let kept = rig.registry.remembered().await.unwrap();
+    assert_eq!(kept.len(), 1000);
+    assert!(kept.iter().all(|(name, text)| text == if name == "7" { "new" } else { "old" }));
+    assert_eq!((rig.core.unkept.len(), rig.core.jobs.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_known_is_not_taken_back() {
+    let mut rig = Rig::new();
+    rig.pass(Duration::from_millis(100)).await;
+    rig.happens([Effect::Known(cam(), false)]);
+    assert!(rig.core.entries.is_empty() && rig.desk.roster().find(&cam()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_comes_and_goes_is_not_told_of_over_and_over() {
+    let mut rig = Rig::new();
+    for _ in 0..100 {
+        rig.happens([Effect::Known(cam(), true), Effect::Known(cam(), false)]);
+        rig.core.tick();
+    }
+    assert!(rig.core.entries.is_empty());
+    assert_eq!(rig.core.tellings.number, 1);
+    rig.pass(Duration::from_secs(1)).await;
+    assert_eq!(rig.core.tellings.number, 2);
+    assert!(rig.desk.roster().find(&cam()).is_none(), "the round lacks it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_wants_is_wanted_still_when_the_device_comes_back() {
+    let mut rig = Rig::new();
+    rig.happens([Effect::Known(cam(), true)]);
+    let answered = rig.command(Command::Start(StartOptions::default()));
+    assert!(matches!(answered.await.unwrap(), Answered::Done { .. }));
+    rig.happens([Effect::Known(cam(), false)]);
+    rig.pass(Duration::from_secs(30)).await;
+    assert!(!rig.core.entries[&cam()].is_held);
+    rig.happens([Effect::Known(cam(), true)]);
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(rig.core.entries[&cam()].is_held);
+    rig.happens([Effect::Known(cam(), false)]);
+    let answered = rig.command(Command::Stop);
+    assert!(matches!(answered.await.unwrap(), Answered::Done { .. }), "it can be taken back all the same");
+    rig.pass(Duration::from_secs(30)).await;
+    assert!(rig.core.entries.is_empty());
+}
+
+/// What the driver was told of a source that is on, when the bridge ends; beside another bridge perhaps.
+async fn left(shared: bool, has_other: bool) -> Vec<String> {
+    let mut rig = Rig::with(vec![cam()]);
+    rig.core.links.shared = shared;
+    rig.happens([Effect::Known(cam(), true)]);
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(rig.core.entries[&cam()].is_held);
+    if has_other {
+        let by = Peer { node: "b2".parse().unwrap(), incarnation: Incarnation::new(2) };
+        let whole = SourcesReport::Whole { by, round: 1, part: 0, parts: 1, sources: Vec::new() };
+        let now = rig.core.now().ms;
+        rig.core.heard_of_others(&to_json(&whole), now);
+    }
+    rig.driver.said();
+    let (_sender, heard) = mpsc::channel(1);
+    let (trigger, drain) = drain::channel();
+    trigger.advance();
+    let Rig { core, driver, registry, requests, .. } = rig;
+    core.run(Inbox::of(heard), requests, drain).await;
+    let free = registry.hold_sources(&[cam()], Incarnation::new(2), Duration::from_secs(1)).await;
+    assert_eq!(free.unwrap(), [true]);
+    driver.said()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bridge_that_ends_stops_all_unless_another_goes_on() {
+    let stopped = [format!("stop {}", cam())];
+    assert_eq!(left(false, false).await, stopped);
+    assert_eq!(left(true, false).await, stopped, "a cluster with no other bridge");
+    assert_eq!(left(true, true).await, [""; 0]);
 }

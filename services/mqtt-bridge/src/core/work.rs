@@ -92,6 +92,8 @@ impl Core {
                     self.metrics.not_sent.inc();
                 }
             }
+            // Of what nobody told there is nothing to take back.
+            Effect::Known(source, false) if !self.entries.contains_key(&source) => {}
             Effect::Known(source, is_known) => {
                 if let Some(entry) = self.entry(&source) {
                     entry.is_known = is_known;
