@@ -4,8 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use relay_proto::backbone::{Peer, from_json, from_json_within, to_json};
-use relay_proto::report::REPORT_BYTES_MAX;
-use relay_proto::source::{Answered, Ask, Command, SourceId};
+use relay_proto::source::{ANSWER_BYTES_MAX, Answered, Ask, Command, SourceId};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -156,7 +155,11 @@ impl Core {
             Reply::Here(answer) => drop(answer.send(answered)),
             Reply::There(subject) => {
                 let backbone = Arc::clone(&self.links.backbone);
-                let message = to_json(&answered);
+                let mut message = to_json(&answered);
+                if message.len() > backbone.message_bytes_max().min(ANSWER_BYTES_MAX) {
+                    let detail = "the answer is longer than the backbone takes; the bridge itself gives it";
+                    message = to_json(&problem(503, "answer-too-long", detail));
+                }
                 self.jobs.spawn(async move {
                     let _ = timeout(ANSWER_WITHIN, backbone.publish(&subject, None, message.into())).await;
                     Done::Nothing
@@ -183,7 +186,7 @@ impl Core {
         self.jobs.spawn(async move {
             let asked = backbone.request(&subject, message.into(), OTHERS_WITHIN).await;
             let answered =
-                asked.ok().and_then(|bytes| from_json_within::<Answered>(&bytes, REPORT_BYTES_MAX).ok());
+                asked.ok().and_then(|bytes| from_json_within::<Answered>(&bytes, ANSWER_BYTES_MAX).ok());
             let silent = || problem(504, "bridge-silent", "the bridge that has the source does not answer");
             let _ = answer.send(answered.unwrap_or_else(silent));
             Done::Nothing

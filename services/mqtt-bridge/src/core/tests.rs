@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use relay_cluster::Registry;
 use relay_cluster::registry::MemoryRegistry;
 use relay_lifecycle::drain;
 use relay_proto::Incarnation;
-use relay_proto::backbone::to_json;
-use relay_proto::source::{Command, SourceState, SourcesReport};
+use relay_proto::backbone::{from_json_within, to_json};
+use relay_proto::source::{ANSWER_BYTES_MAX, Command, SourceState, SourcesReport};
 use serde_json::{Value as Json, json};
 use tokio::time::{advance, timeout};
 
@@ -25,6 +26,8 @@ struct Script {
     ticks: usize,
     /// Effects of the next message.
     effects: Effects,
+    /// How many devices there are.
+    devices: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -85,7 +88,8 @@ impl Driver for Scripted {
     fn recall(&mut self, _name: &str, _text: &str, _now: Now, _effects: &mut Effects) {}
 
     fn devices(&self, _now: Now) -> Json {
-        json!([])
+        let devices = self.script().devices;
+        (0..devices).map(|number| json!({ "source": format!("kerberos/hub/cam{number}") })).collect()
     }
 }
 
@@ -358,4 +362,24 @@ async fn a_bridge_that_ends_stops_all_unless_another_goes_on() {
     assert_eq!(left(false, false).await, stopped);
     assert_eq!(left(true, false).await, stopped, "a cluster with no other bridge");
     assert_eq!(left(true, true).await, [""; 0]);
+}
+
+/// What is answered over the backbone when so many devices are asked for.
+async fn devices_over_the_backbone(devices: usize) -> Answered {
+    let mut rig = Rig::new();
+    rig.driver.script().devices = devices;
+    let mut answers = rig.core.links.backbone.subscribe("answers").await.unwrap();
+    rig.core.ask_from_outside(&to_json(&Ask::Devices), Some("answers".to_owned()));
+    rig.pass(Duration::from_secs(1)).await;
+    let answer = timeout(Duration::from_secs(1), answers.next()).await.expect("an answer").unwrap();
+    from_json_within(&answer.payload, ANSWER_BYTES_MAX).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_devices_of_a_large_fleet_are_told_over_the_backbone_or_why_they_are_not() {
+    let Answered::Done { result } = devices_over_the_backbone(5_000).await else { panic!("no answer") };
+    assert_eq!(result["devices"].as_array().unwrap().len(), 5_000);
+    let answered = devices_over_the_backbone(50_000).await;
+    let Answered::Problem { status: 503, code, .. } = answered else { panic!("no problem") };
+    assert_eq!(code, "answer-too-long");
 }
