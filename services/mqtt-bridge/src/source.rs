@@ -13,8 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
-use relay_proto::NodeId;
 use relay_proto::source::{SourceReason, SourceState};
+use relay_proto::{Epoch, NodeId};
 
 use crate::demand::Media;
 use crate::driver::{Retry, Sign};
@@ -58,6 +58,9 @@ const COMMAND_WITHIN_MS: u64 = 90_000;
 /// How long media may go on after the device said that it stopped.
 const ENDS_WITHIN_MS: u64 = 5_000;
 
+/// How long a node that was killed may be told of: others believe it until it was silent for three of its intervals.
+const BROKEN_MS: u64 = 15_000;
+
 /// Nodes that are avoided because a stream to them failed: with all of them excluded, none would be left.
 const EXCLUDED_MAX: usize = 3;
 
@@ -85,6 +88,8 @@ pub(crate) struct Machine {
     is_wanted: bool,
     unwanted_since: u64,
     media: Option<Media>,
+    /// The publication that broke with its node, and until when what is told of it is taken to be of before.
+    broken: Option<(Epoch, u64)>,
     online: Option<bool>,
     reason: Option<SourceReason>,
     node: Option<NodeId>,
@@ -173,6 +178,7 @@ impl Machine {
             is_wanted: false,
             unwanted_since: 0,
             media: None,
+            broken: None,
             online: None,
             reason: None,
             node: None,
@@ -218,7 +224,8 @@ impl Machine {
         let phase = phase.filter(|until| *until != u64::MAX);
         let stop = self.stops_at();
         let answer = self.in_flight.map(|(_, until)| until);
-        [phase, stop, answer].into_iter().flatten().min()
+        let broken = self.broken.map(|(_, until)| until);
+        [phase, stop, answer, broken].into_iter().flatten().min()
     }
 
     /// Somebody wants it, or nobody does any more.
@@ -284,12 +291,15 @@ impl Machine {
         todo
     }
 
-    /// What was sent to the node does not get there.
-    pub(crate) fn node_failed(&mut self, now: u64) -> Vec<Do> {
+    /// What was sent to the node does not get there: it refuses it, or is perhaps not there any more.
+    pub(crate) fn node_failed(&mut self, is_lost: bool, now: u64) -> Vec<Do> {
         let mut todo = Vec::new();
         if self.is_held && !matches!(self.phase, Phase::Idle | Phase::Stopping { .. } | Phase::Picking) {
             // What is still told of it is of before.
-            self.media = None;
+            let media = self.media.take();
+            if is_lost && let Some(media) = media.filter(|media| self.node.as_ref() == Some(&media.node)) {
+                self.broken = Some((media.epoch, now + BROKEN_MS));
+            }
             self.exclude();
             let pause = self.pause(now);
             self.phase = Phase::Pausing(Some(pause));
@@ -387,6 +397,7 @@ impl Machine {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: u64) -> Vec<Do> {
         let mut todo = Vec::new();
+        self.broken.take_if(|(_, until)| now >= *until);
         if self.in_flight.is_some_and(|(_, until)| now >= until) {
             self.in_flight = None;
             if self.phase == Phase::Starting {
@@ -419,7 +430,7 @@ impl Machine {
         if !self.is_held {
             return;
         }
-        let flows = self.media.as_ref().is_some_and(|media| media.flows);
+        let flows = self.flows();
         match &self.phase {
             // What it streams is here, and comes from wherever it was told to go.
             Phase::Idle
@@ -474,6 +485,12 @@ impl Machine {
             self.phase = Phase::Picking;
             todo.push(Do::Pick(self.excluded.clone()));
         }
+    }
+
+    /// Whether media comes, of a publication that counts.
+    fn flows(&self) -> bool {
+        let counts = |media: &Media| self.broken.is_none_or(|(broken, _)| media.epoch > broken);
+        self.media.as_ref().is_some_and(|media| media.flows && counts(media))
     }
 
     /// When it is to be stopped because nobody wants it.

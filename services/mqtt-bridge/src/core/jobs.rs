@@ -165,7 +165,7 @@ impl Core {
                 if let Some(entry) = self.entries.get_mut(&source) {
                     entry.pictures = None;
                 }
-                self.machine(&source, |machine| (machine.node_failed(now.ms), ()));
+                self.machine(&source, |machine| (machine.node_failed(ended == Ended::Lost, now.ms), ()));
             }
             Ok(Done::Held(sources, held)) => self.lease_round_done(sources, held),
             Ok(Done::Remembered(Ok(memories))) => {
