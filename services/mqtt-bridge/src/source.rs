@@ -344,7 +344,7 @@ impl Machine {
             }
             Sign::Accepted => {
                 if self.answered(Told::Start) && self.phase == Phase::Starting {
-                    self.phase = Phase::Awaiting(now + ms(self.timing.media_within));
+                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));
                 }
             }
             Sign::AcceptedExternally => {
@@ -357,7 +357,7 @@ impl Machine {
             Sign::AlreadyLive => {
                 if self.answered(Told::Start) && self.phase == Phase::Starting {
                     // It may be ours, whose answer was lost, and then its media is here or on its way.
-                    self.phase = Phase::Awaiting(now + ms(self.timing.republish_within));
+                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.republish_within)));
                 }
             }
             Sign::Refused { retry, reason } => {
@@ -454,7 +454,7 @@ impl Machine {
                 self.phase = Phase::Idle;
             }
             Phase::Live if !flows => {
-                self.phase = Phase::Interrupted(now + ms(self.timing.republish_within));
+                self.phase = Phase::Interrupted(now.saturating_add(ms(self.timing.republish_within)));
             }
             Phase::Stopping { then, .. } if self.in_flight.is_none() && self.media.is_none() => match *then {
                 Then::Rest => {
@@ -498,7 +498,7 @@ impl Machine {
         let runs = !matches!(self.phase, Phase::Idle | Phase::Stopping { then: Then::Rest, .. });
         // What was told must be answered first.
         let is_due = self.is_held && !self.is_wanted && runs && self.in_flight.is_none();
-        is_due.then(|| self.unwanted_since + ms(self.timing.stop_grace))
+        is_due.then(|| self.unwanted_since.saturating_add(ms(self.timing.stop_grace)))
     }
 
     fn presence(&mut self, is_online: bool, now: u64) {
@@ -545,7 +545,7 @@ impl Machine {
                 if self.reason == Some(SourceReason::Paused) && matches!(self.phase, Phase::Awaiting(_)) {
                     // It is over: media comes, or does not.
                     self.reason = None;
-                    self.phase = Phase::Awaiting(now + ms(self.timing.media_within));
+                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));
                 }
                 if matches!(self.phase, Phase::Pausing(None)) && !live && self.online != Some(false) {
                     // News.

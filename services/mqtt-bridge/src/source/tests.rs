@@ -399,6 +399,22 @@ fn a_node_that_refuses_is_believed_what_it_has() {
 }
 
 #[test]
+fn times_may_be_as_long_as_can_be_said() {
+    let forever = Duration::from_millis(u64::MAX);
+    let mut rig = Rig::new(Conduct::Answers);
+    let timing = Timing { stop_grace: forever, media_within: forever, republish_within: forever };
+    rig.machine = Machine::new(Conduct::Answers, timing);
+    rig.wanted(true);
+    rig.held(true);
+    assert_eq!(rig.picked("n1"), [Do::Start]);
+    assert_eq!(rig.sign(Sign::Accepted), []);
+    rig.media(media_at("n1", true));
+    assert_eq!(rig.media(media_at("n1", false)), []);
+    assert_eq!(rig.wanted(false), []);
+    assert_eq!(rig.pass(1_000_000_000), []);
+}
+
+#[test]
 fn a_broker_that_is_away_is_the_reason_and_all_is_tried_anew_when_it_is_back() {
     let mut rig = Rig::started(Conduct::Answers);
     rig.sign(refused(Retry::Later, 513_099));
