@@ -382,6 +382,9 @@ pub enum SourcesReport {
     },
 }
 
+/// Longest [`Answered`] that is read: the devices of thousands of cameras. As much as a NATS server takes if nothing else is said.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+
 /// To one run of a bridge, on the subject of its peer; answered by [`Answered`]. At most
 /// [`JSON_BYTES_MAX`](crate::backbone::JSON_BYTES_MAX) long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -267,6 +267,13 @@ impl Publisher {
 }
 
 impl Inbox {
+    /// Of nobody: what is heard comes from a test.
+    #[cfg(test)]
+    pub(crate) fn of(heard: mpsc::Receiver<Heard>) -> Self {
+        let presence = Outgoing { topic: String::new(), qos: Qos::AtMostOnce, payload: Bytes::new() };
+        Self { slot: Slot::default(), presence, heard, running: None }
+    }
+
     /// What comes next. Cancel-safe: nothing is lost, and the connection goes on with the next call.
     pub(crate) async fn next(&mut self) -> Heard {
         match self.next_unless_over().await {

@@ -12,9 +12,12 @@ mod asks;
 mod jobs;
 mod leases;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod work;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use self::asks::Reply;
+use self::asks::{Reply, Waiting};
 use self::jobs::{Done, Outbox, Outside};
 use self::work::Work;
 use crate::broker::{Heard, Inbox, Publisher};
@@ -50,6 +53,9 @@ const SOURCES_MAX: usize = 1 << 15;
 
 /// How often time is looked at without a reason: for nodes that are silent, for instance.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How often time is looked at, however much is due: not oftener than this.
+const TICK_MIN: Duration = Duration::from_millis(5);
 
 /// What others ask of this bridge at a time, in this process.
 pub(crate) const REQUESTS_MAX: usize = 64;
@@ -113,11 +119,18 @@ pub(crate) struct Core {
     jobs: JoinSet<Done>,
     outbox: Outbox,
     roster: Arc<Mutex<Sources>>,
-    tickets: HashMap<Ticket, Reply>,
+    /// In the order in which they were given out.
+    tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
+    /// What is to be remembered, by name, and the registry has not kept yet.
+    unkept: BTreeMap<String, String>,
+    /// Whether the registry is about to keep one.
+    keeps: bool,
     leases: leases::Round,
     tellings: tell::Rounds,
     began: Instant,
+    /// When time was looked at last.
+    ticked: Instant,
 }
 
 /// A source, and what belongs to it.
@@ -138,9 +151,18 @@ struct Entry {
     timer: Option<u64>,
     /// Grows with every node that is asked for: what comes of an older one is passed over.
     run: u64,
-    url: Option<String>,
+    url: Option<Url>,
     pictures: Option<Pictures>,
     told: Option<Source>,
+}
+
+/// Where a node takes a source. Prints without the key that it has.
+struct Url(String);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Core {
@@ -172,11 +194,14 @@ impl Core {
             work: VecDeque::new(),
             jobs: JoinSet::new(),
             roster,
-            tickets: HashMap::new(),
+            tickets: BTreeMap::new(),
             next_ticket: 0,
+            unkept: BTreeMap::new(),
+            keeps: false,
             leases: leases::Round::default(),
             tellings: tell::Rounds::default(),
             began: Instant::now(),
+            ticked: Instant::now(),
         };
         for source in always_on {
             if let Some(entry) = core.entry(&source) {
@@ -202,8 +227,8 @@ impl Core {
         loop {
             self.settle();
             let until = self.next();
+            // By chance, and nobody first: however much the broker has to say, leases are renewed and the drain begins.
             tokio::select! {
-                biased;
                 () = drain.reached(Phase::Draining) => break,
                 heard = inbox.next() => self.heard(heard),
                 Some(outside) = outside.recv() => self.outside(outside),
@@ -232,10 +257,12 @@ impl Core {
         let leases = self.leases.next();
         let next = drivers.chain(timer).chain(leases).chain([self.tellings.next()]).min();
         let soon = self.began.elapsed() + TICK;
-        self.began + next.map_or(soon, |at| Duration::from_millis(at).min(soon))
+        let at = self.began + next.map_or(soon, |at| Duration::from_millis(at).min(soon));
+        at.max(self.ticked + TICK_MIN)
     }
 
     fn tick(&mut self) {
+        self.ticked = Instant::now();
         let now = self.now();
         let hears = self.links.backbone.contact().borrow().connected;
         for channel in self.demand.tick(now.ms, hears) {
@@ -256,6 +283,7 @@ impl Core {
                 (todo, ())
             });
         }
+        self.give_tickets_up();
         self.look_after_leases();
         self.tell_all();
     }
@@ -413,12 +441,20 @@ impl Core {
         self.jobs.spawn(async move { Done::Remembered(registry.remembered().await) });
     }
 
+    /// Whether another bridge goes on with the sources of this one. While nobody can be heard that is not known, and sources
+    /// are left to whoever may be there.
+    fn has_heirs(&self) -> bool {
+        let hears = self.links.backbone.contact().borrow().connected;
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        self.links.shared && (!hears || roster.bridges().any(|bridge| *bridge != self.peer))
+    }
+
     /// Leaves: with others about, devices go on and another bridge takes them; alone, they are told to stop.
     async fn leave(&mut self, inbox: &mut Inbox) {
         info!("drain began");
         let held: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.is_held).collect();
         let held: Vec<_> = held.into_iter().map(|(source, _)| source.clone()).collect();
-        if self.links.shared {
+        if self.has_heirs() {
             for entry in self.entries.values_mut() {
                 entry.pictures = None;
             }

@@ -13,8 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
-use relay_proto::NodeId;
 use relay_proto::source::{SourceReason, SourceState};
+use relay_proto::{Epoch, NodeId};
 
 use crate::demand::Media;
 use crate::driver::{Retry, Sign};
@@ -58,6 +58,9 @@ const COMMAND_WITHIN_MS: u64 = 90_000;
 /// How long media may go on after the device said that it stopped.
 const ENDS_WITHIN_MS: u64 = 5_000;
 
+/// How long a node that was killed may be told of: others believe it until it was silent for three of its intervals.
+const BROKEN_MS: u64 = 15_000;
+
 /// Nodes that are avoided because a stream to them failed: with all of them excluded, none would be left.
 const EXCLUDED_MAX: usize = 3;
 
@@ -85,6 +88,8 @@ pub(crate) struct Machine {
     is_wanted: bool,
     unwanted_since: u64,
     media: Option<Media>,
+    /// The publication that broke with its node, and until when what is told of it is taken to be of before.
+    broken: Option<(Epoch, u64)>,
     online: Option<bool>,
     reason: Option<SourceReason>,
     node: Option<NodeId>,
@@ -173,6 +178,7 @@ impl Machine {
             is_wanted: false,
             unwanted_since: 0,
             media: None,
+            broken: None,
             online: None,
             reason: None,
             node: None,
@@ -222,7 +228,8 @@ impl Machine {
         let phase = phase.filter(|until| *until != u64::MAX);
         let stop = self.stops_at();
         let answer = self.in_flight.map(|(_, until)| until);
-        [phase, stop, answer].into_iter().flatten().min()
+        let broken = self.broken.map(|(_, until)| until);
+        [phase, stop, answer, broken].into_iter().flatten().min()
     }
 
     /// Somebody wants it, or nobody does any more.
@@ -288,12 +295,15 @@ impl Machine {
         todo
     }
 
-    /// What was sent to the node does not get there.
-    pub(crate) fn node_failed(&mut self, now: u64) -> Vec<Do> {
+    /// What was sent to the node does not get there: it refuses it, or is perhaps not there any more.
+    pub(crate) fn node_failed(&mut self, is_lost: bool, now: u64) -> Vec<Do> {
         let mut todo = Vec::new();
         if self.is_held && !matches!(self.phase, Phase::Idle | Phase::Stopping { .. } | Phase::Picking) {
             // What is still told of it is of before.
-            self.media = None;
+            let media = self.media.take();
+            if is_lost && let Some(media) = media.filter(|media| self.node.as_ref() == Some(&media.node)) {
+                self.broken = Some((media.epoch, now + BROKEN_MS));
+            }
             self.exclude();
             let pause = self.pause(now);
             self.phase = Phase::Pausing(Some(pause));
@@ -338,7 +348,7 @@ impl Machine {
             }
             Sign::Accepted => {
                 if self.answered(Told::Start) && self.phase == Phase::Starting {
-                    self.phase = Phase::Awaiting(now + ms(self.timing.media_within));
+                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));
                 }
             }
             Sign::AcceptedExternally => {
@@ -351,7 +361,7 @@ impl Machine {
             Sign::AlreadyLive => {
                 if self.answered(Told::Start) && self.phase == Phase::Starting {
                     // It may be ours, whose answer was lost, and then its media is here or on its way.
-                    self.phase = Phase::Awaiting(now + ms(self.timing.republish_within));
+                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.republish_within)));
                 }
             }
             Sign::Refused { retry, reason } => {
@@ -391,6 +401,7 @@ impl Machine {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: u64) -> Vec<Do> {
         let mut todo = Vec::new();
+        self.broken.take_if(|(_, until)| now >= *until);
         if self.in_flight.is_some_and(|(_, until)| now >= until) {
             self.in_flight = None;
             if self.phase == Phase::Starting {
@@ -424,7 +435,7 @@ impl Machine {
         if !self.is_held {
             return;
         }
-        let flows = self.media.as_ref().is_some_and(|media| media.flows);
+        let flows = self.flows();
         match &self.phase {
             // What it streams is here, and comes from wherever it was told to go.
             Phase::Idle
@@ -448,7 +459,7 @@ impl Machine {
                 self.phase = Phase::Idle;
             }
             Phase::Live if !flows => {
-                self.phase = Phase::Interrupted(now + ms(self.timing.republish_within));
+                self.phase = Phase::Interrupted(now.saturating_add(ms(self.timing.republish_within)));
             }
             Phase::Stopping { then, .. } if self.in_flight.is_none() && self.media.is_none() => match *then {
                 Then::Rest => {
@@ -481,12 +492,18 @@ impl Machine {
         }
     }
 
+    /// Whether media comes, of a publication that counts.
+    fn flows(&self) -> bool {
+        let counts = |media: &Media| self.broken.is_none_or(|(broken, _)| media.epoch > broken);
+        self.media.as_ref().is_some_and(|media| media.flows && counts(media))
+    }
+
     /// When it is to be stopped because nobody wants it.
     fn stops_at(&self) -> Option<u64> {
         let runs = !matches!(self.phase, Phase::Idle | Phase::Stopping { then: Then::Rest, .. });
         // What was told must be answered first.
         let is_due = self.is_held && !self.is_wanted && runs && self.in_flight.is_none();
-        is_due.then(|| self.unwanted_since + ms(self.timing.stop_grace))
+        is_due.then(|| self.unwanted_since.saturating_add(ms(self.timing.stop_grace)))
     }
 
     fn presence(&mut self, is_online: bool, now: u64) {
@@ -533,7 +550,7 @@ impl Machine {
                 if self.reason == Some(SourceReason::Paused) && matches!(self.phase, Phase::Awaiting(_)) {
                     // It is over: media comes, or does not.
                     self.reason = None;
-                    self.phase = Phase::Awaiting(now + ms(self.timing.media_within));
+                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));
                 }
                 if matches!(self.phase, Phase::Pausing(None)) && !live && self.online != Some(false) {
                     // News.

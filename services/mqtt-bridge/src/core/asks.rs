@@ -4,8 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use relay_proto::backbone::{Peer, from_json, from_json_within, to_json};
-use relay_proto::report::REPORT_BYTES_MAX;
-use relay_proto::source::{Answered, Ask, Command, SourceId};
+use relay_proto::source::{ANSWER_BYTES_MAX, Answered, Ask, Command, SourceId};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -17,6 +16,9 @@ use crate::driver::{CommandError, Ticket};
 
 /// Commands that are not answered yet: those of every operator of a large fleet at once.
 const TICKETS_MAX: usize = 1024;
+
+/// The driver always answers, after 60 s at most; should it not, nobody waits for longer, and the place is free again.
+const TICKET_WITHIN_MS: u64 = 63_000;
 
 /// How long another bridge may take: its devices are asked up to three times, 20 s each.
 const OTHERS_WITHIN: Duration = Duration::from_secs(65);
@@ -31,6 +33,13 @@ pub(super) enum Reply {
     There(String),
     /// To somebody in this process.
     Here(oneshot::Sender<Answered>),
+}
+
+/// A command that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    reply: Reply,
+    until: u64,
 }
 
 fn problem(status: u16, code: &str, detail: impl Into<String>) -> Answered {
@@ -69,7 +78,8 @@ impl Core {
         if let (Reply::Here(_), Some(holder)) = (&reply, self.other_holder(&source)) {
             return self.ask_other(&holder, source, command, reply);
         }
-        if !self.entries.get(&source).is_some_and(|entry| entry.is_known) {
+        let is_stop = command == Command::Stop;
+        if !self.entries.get(&source).is_some_and(|entry| entry.is_known || (is_stop && entry.is_forced)) {
             let detail = "no device is known that has it";
             return self.answer(reply, problem(404, "unknown-source", detail));
         }
@@ -92,7 +102,8 @@ impl Core {
                 self.count(&source, what);
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, reply);
+                let until = self.now().ms + TICKET_WITHIN_MS;
+                self.tickets.insert(ticket, Waiting { reply, until });
                 self.drive(&source, |driver, now, effects| {
                     driver.command(ticket, &source, &command, now, effects);
                 });
@@ -113,7 +124,7 @@ impl Core {
     }
 
     pub(super) fn answer_ticket(&mut self, ticket: Ticket, result: Result<serde_json::Value, CommandError>) {
-        let Some(reply) = self.tickets.remove(&ticket) else { return };
+        let Some(Waiting { reply, .. }) = self.tickets.remove(&ticket) else { return };
         let answered = match result {
             Ok(result) => Answered::Done { result },
             Err(error) => {
@@ -129,13 +140,26 @@ impl Core {
         self.answer(reply, answered);
     }
 
+    /// Answers what no driver has answered in time.
+    pub(super) fn give_tickets_up(&mut self) {
+        let now = self.now().ms;
+        while let Some(oldest) = self.tickets.first_entry().filter(|oldest| oldest.get().until <= now) {
+            let ticket = *oldest.key();
+            self.answer_ticket(ticket, Err(CommandError::NoReply));
+        }
+    }
+
     fn answer(&mut self, reply: Reply, answered: Answered) {
         match reply {
             // Who asked may have gone.
             Reply::Here(answer) => drop(answer.send(answered)),
             Reply::There(subject) => {
                 let backbone = Arc::clone(&self.links.backbone);
-                let message = to_json(&answered);
+                let mut message = to_json(&answered);
+                if message.len() > backbone.message_bytes_max().min(ANSWER_BYTES_MAX) {
+                    let detail = "the answer is longer than the backbone takes; the bridge itself gives it";
+                    message = to_json(&problem(503, "answer-too-long", detail));
+                }
                 self.jobs.spawn(async move {
                     let _ = timeout(ANSWER_WITHIN, backbone.publish(&subject, None, message.into())).await;
                     Done::Nothing
@@ -162,7 +186,7 @@ impl Core {
         self.jobs.spawn(async move {
             let asked = backbone.request(&subject, message.into(), OTHERS_WITHIN).await;
             let answered =
-                asked.ok().and_then(|bytes| from_json_within::<Answered>(&bytes, REPORT_BYTES_MAX).ok());
+                asked.ok().and_then(|bytes| from_json_within::<Answered>(&bytes, ANSWER_BYTES_MAX).ok());
             let silent = || problem(504, "bridge-silent", "the bridge that has the source does not answer");
             let _ = answer.send(answered.unwrap_or_else(silent));
             Done::Nothing

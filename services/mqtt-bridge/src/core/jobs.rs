@@ -8,13 +8,14 @@ use futures_util::StreamExt;
 use relay_cluster::registry::Unavailable;
 use relay_cluster::{Backbone, Links};
 use relay_proto::backbone::{Peer, Subjects};
+use relay_proto::registry::MEMORIES_MAX;
 use relay_proto::source::SourceId;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use super::Core;
+use super::{Core, Url};
 use crate::picker::Picked;
 use crate::pictures::Ended;
 
@@ -50,7 +51,8 @@ pub(super) enum Done {
     PicturesEnded(SourceId, u64, Ended),
     Held(Vec<SourceId>, Result<Vec<bool>, Unavailable>),
     Remembered(Result<Vec<(String, String)>, Unavailable>),
-    Called(Result<(), Unavailable>),
+    /// What was kept under this name, or was not.
+    Kept(String, String, Result<(), Unavailable>),
     Nothing,
 }
 
@@ -128,9 +130,25 @@ impl Core {
     }
 
     pub(super) fn remember(&mut self, name: String, text: String) {
+        if self.unkept.len() < MEMORIES_MAX || self.unkept.contains_key(&name) {
+            self.unkept.insert(name, text);
+            self.keep(Duration::ZERO);
+        }
+    }
+
+    /// Has the registry keep what is to be remembered: one after the other, and again until it does.
+    fn keep(&mut self, after: Duration) {
+        if self.keeps {
+            return;
+        }
+        let Some((name, text)) = self.unkept.first_key_value() else { return };
+        let (name, text) = (name.clone(), text.clone());
         let registry = Arc::clone(&self.links.registry);
+        self.keeps = true;
         self.jobs.spawn(async move {
-            Done::Called(registry.remember(&name, &text, super::leases::REMEMBERED).await)
+            sleep(after).await;
+            let kept = registry.remember(&name, &text, super::leases::REMEMBERED).await;
+            Done::Kept(name, text, kept)
         });
     }
 
@@ -147,7 +165,7 @@ impl Core {
                 if let Some(entry) = self.entries.get_mut(&source) {
                     entry.pictures = None;
                 }
-                self.machine(&source, |machine| (machine.node_failed(now.ms), ()));
+                self.machine(&source, |machine| (machine.node_failed(ended == Ended::Lost, now.ms), ()));
             }
             Ok(Done::Held(sources, held)) => self.lease_round_done(sources, held),
             Ok(Done::Remembered(Ok(memories))) => {
@@ -164,12 +182,23 @@ impl Core {
                 // Until it answers: without it, devices that say nothing of their own accord are not known.
                 let registry = Arc::clone(&self.links.registry);
                 self.jobs.spawn(async move {
-                    tokio::time::sleep(RETRY).await;
+                    sleep(RETRY).await;
                     Done::Remembered(registry.remembered().await)
                 });
             }
-            Ok(Done::Called(Err(_))) => self.metrics.registry_errors.inc(),
-            Ok(Done::Called(Ok(())) | Done::Nothing) => {}
+            Ok(Done::Kept(name, text, kept)) => {
+                self.keeps = false;
+                if kept.is_err() {
+                    self.metrics.registry_errors.inc();
+                    return self.keep(RETRY);
+                }
+                // Something newer may be to be kept already.
+                if self.unkept.get(&name) == Some(&text) {
+                    self.unkept.remove(&name);
+                }
+                self.keep(Duration::ZERO);
+            }
+            Ok(Done::Nothing) => {}
             Err(panic) => error!(error = %panic, "a job of the bridge panicked"),
         }
     }
@@ -177,7 +206,7 @@ impl Core {
     fn picked(&mut self, source: &SourceId, run: u64, picked: Option<Picked>) {
         let now = self.now().ms;
         let Some(entry) = self.entries.get_mut(source).filter(|entry| entry.run == run) else { return };
-        let (node, url) = picked.map(|Picked { node, url }| (node, url)).unzip();
+        let (node, url) = picked.map(|Picked { node, url }| (node, Url(url))).unzip();
         entry.url = url;
         self.machine(source, |machine| (machine.picked(node, now), ()));
     }

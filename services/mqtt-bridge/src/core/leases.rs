@@ -82,16 +82,28 @@ impl Core {
                 None => {}
             }
         }
-        if !given_back.is_empty() {
-            self.give_back(given_back, now);
+        for source in &given_back {
+            if let Some(entry) = self.entries.get_mut(source) {
+                entry.is_held = false;
+            }
+            self.machine(source, |machine| (machine.held(false, now), ()));
         }
-        if wanted.is_empty() {
+        if wanted.is_empty() && given_back.is_empty() {
             return;
         }
         self.leases.runs = true;
         let (registry, holder) = (Arc::clone(&self.links.registry), self.peer.incarnation);
         self.jobs.spawn(async move {
-            let held = registry.hold_sources(&wanted, holder, TTL).await;
+            // One after the other, and both before the next round: what is wanted again meanwhile must not be given back
+            // after it was taken.
+            let released = match given_back.as_slice() {
+                [] => Ok(()),
+                sources => registry.release_sources(sources, holder).await,
+            };
+            let held = match wanted.as_slice() {
+                [] => released.map(|()| Vec::new()),
+                sources => registry.hold_sources(sources, holder, TTL).await,
+            };
             Done::Held(wanted, held)
         });
     }
@@ -118,16 +130,5 @@ impl Core {
                 self.machine(&source, |machine| (machine.held(is_held, now), ()));
             }
         }
-    }
-
-    fn give_back(&mut self, sources: Vec<SourceId>, now: u64) {
-        for source in &sources {
-            if let Some(entry) = self.entries.get_mut(source) {
-                entry.is_held = false;
-            }
-            self.machine(source, |machine| (machine.held(false, now), ()));
-        }
-        let (registry, holder) = (Arc::clone(&self.links.registry), self.peer.incarnation);
-        self.jobs.spawn(async move { Done::Called(registry.release_sources(&sources, holder).await) });
     }
 }

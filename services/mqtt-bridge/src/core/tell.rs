@@ -14,6 +14,9 @@ use super::Core;
 /// How often everything is told. Half a dozen of them fit into the time for which a bridge is believed that says nothing.
 const WHOLE_MS: u64 = 2_500;
 
+/// How soon everything is told after a source was forgotten. With each of many, a fleet would be told of over and over.
+const WHOLE_SOON_MS: u64 = 500;
+
 /// What the last words may take.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
 
@@ -24,7 +27,7 @@ const SOURCES_PER_PART: usize = REPORT_BYTES_MAX / 1024;
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     at: u64,
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl Rounds {
@@ -57,8 +60,9 @@ impl Core {
         while let Some(id) = self.touched.pop_first() {
             let Some(source) = self.describe(&id) else { continue };
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let is_over =
-                !entry.is_known && !entry.always_on && !entry.machine.needs_lease() && !entry.is_held;
+            // What an operator wants is wanted still when the device comes back: an aircraft that is switched off is not known.
+            let is_kept = entry.is_known || entry.always_on || entry.is_forced;
+            let is_over = !is_kept && !entry.machine.needs_lease() && !entry.is_held;
             let before = entry.told.replace(source.clone());
             if before.as_ref() != Some(&source) {
                 if let Some(before) = before {
@@ -83,8 +87,8 @@ impl Core {
             self.metrics.sources.with_label_values(&labels(&told)).dec();
         }
         self.by_channel.remove(&id.channel());
-        // The next round lacks it.
-        self.tellings.at = 0;
+        // The next round lacks it, and all that are forgotten about now.
+        self.tellings.at = self.tellings.at.min(self.now().ms + WHOLE_SOON_MS);
     }
 
     /// Tells everything, when it is time.

@@ -6,7 +6,7 @@ use relay_proto::source::{SourceId, SourceKeys, SourceKind, SourceReason};
 use tracing::{debug, info};
 
 use super::jobs::Done;
-use super::{Core, Entry};
+use super::{Core, Entry, Url};
 use crate::driver::{Driver, Effect, Effects, Ingest, Sign};
 use crate::picker::Protocol;
 use crate::pictures::{self, Shown};
@@ -92,6 +92,8 @@ impl Core {
                     self.metrics.not_sent.inc();
                 }
             }
+            // Of what nobody told there is nothing to take back.
+            Effect::Known(source, false) if !self.entries.contains_key(&source) => {}
             Effect::Known(source, is_known) => {
                 if let Some(entry) = self.entry(&source) {
                     entry.is_known = is_known;
@@ -184,14 +186,14 @@ impl Core {
         let mut ingest = Ingest { rtmp: None, options: entry.options.clone() };
         match entry.kind {
             SourceKind::Kerberos => {
-                if let Some(url) = entry.url.take() {
+                if let Some(Url(url)) = entry.url.take() {
                     let (pictures, publishing) = pictures::publish(url);
                     entry.pictures = Some(pictures);
                     let (source, run) = (source.clone(), entry.run);
                     self.jobs.spawn(async move { Done::PicturesEnded(source, run, publishing.await) });
                 }
             }
-            SourceKind::Dji => ingest.rtmp = entry.url.take(),
+            SourceKind::Dji => ingest.rtmp = entry.url.take().map(|Url(url)| url),
         }
         self.drive(source, |driver, now, effects| driver.start(source, &ingest, now, effects));
     }

@@ -47,6 +47,9 @@ const ASK_QUIET_MS: u64 = 10_000;
 /// Agents that appear by themselves. Whoever may publish can invent names; one bridge has thousands at most.
 const HEARD_MAX: usize = 10_000;
 
+/// What is kept of an agent is kept for weeks, and is given anew after so long though nothing is news.
+const REMEMBER_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Commands that wait for an answer. The oldest is given up for a newer one.
 const QUESTIONS_MAX: usize = 1_000;
 
@@ -86,6 +89,8 @@ struct Device {
     key: Part,
     /// Whether it was told that the source is there: not where it was started and has never been heard.
     known: bool,
+    /// From when on it is to be remembered when it is heard; never, where it is configured.
+    remember_ms: Option<u64>,
     running: Option<Running>,
 }
 
@@ -136,7 +141,13 @@ impl Kerberos {
         }
         let device = self.devices.len();
         let source = SourceId::Kerberos { hub: self.settings.hub_key.clone(), device: key.clone() };
-        self.devices.push(Device { source, key: key.clone(), known: false, running: None });
+        self.devices.push(Device {
+            source,
+            key: key.clone(),
+            known: false,
+            remember_ms: None,
+            running: None,
+        });
         self.by_key.insert(key.as_str().into(), device);
         device
     }
@@ -179,6 +190,7 @@ impl Kerberos {
         }
         self.heard += 1;
         let device = self.device(&part);
+        self.devices[device].remember_ms = Some(0);
         self.make_known(device, effects);
         Some(device)
     }
@@ -352,10 +364,10 @@ impl Driver for Kerberos {
             effects.push(Effect::Malformed(MALFORMED_DEVICE));
             return;
         }
-        let heard_before = self.heard;
         let Some(device) = self.hear(key, effects) else { return };
-        if self.heard > heard_before {
+        if self.devices[device].remember_ms.is_some_and(|from_ms| now.ms >= from_ms) {
             // An agent that nobody asks is silent: after a restart nobody would know of it.
+            self.devices[device].remember_ms = Some(now.ms.saturating_add(REMEMBER_MS));
             let name = self.devices[device].source.to_string();
             effects.push(Effect::Remember(name, String::new()));
         }

@@ -282,6 +282,21 @@ fn pictures_that_others_asked_for_make_a_device_known_and_no_more() {
 }
 
 #[test]
+fn an_agent_that_is_heard_is_remembered_anew_every_day() {
+    let mut bed = Bed::new();
+    let mut effects = Effects::new();
+    let remember = Effect::Remember("kerberos/hub1/cam2".into(), String::new());
+    bed.driver.recall("kerberos/hub1/cam2", "", bed.now(), &mut effects);
+    assert_eq!(effects, [Effect::Known(source("cam2"), true)]);
+    assert_eq!(bed.hear(&picture("cam2")), [remember.clone(), online("cam2")], "an earlier run had it kept");
+    bed.until(REMEMBER_MS - 1);
+    assert_eq!(bed.hear(&picture("cam2")), [online("cam2")]);
+    bed.until(REMEMBER_MS);
+    assert_eq!(bed.hear(&picture("cam2")), [remember, online("cam2")]);
+    assert_eq!(bed.hear(&picture("cam1")), [online("cam1")], "what is configured is known anyway");
+}
+
+#[test]
 fn a_device_that_was_heard_once_is_known_after_a_restart() {
     let mut bed = Bed::new();
     let mut recall = |name: &str| {

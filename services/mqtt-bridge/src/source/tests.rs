@@ -380,9 +380,48 @@ fn a_camera_that_is_asked_goes_on_to_be_asked_and_the_reason_is_said() {
 #[test]
 fn pictures_that_do_not_get_to_a_node_go_to_another_at_once() {
     let mut rig = Rig::live(Conduct::IsAsked);
-    assert_eq!(rig.machine.node_failed(rig.now), [Do::Pick(vec![node("n1")])]);
+    assert_eq!(rig.machine.node_failed(false, rig.now), [Do::Pick(vec![node("n1")])]);
     assert_eq!(rig.media(None), []);
     assert_eq!(rig.picked("n2"), [Do::Start]);
+}
+
+#[test]
+fn a_node_that_was_killed_is_not_believed_to_have_media_still() {
+    let mut rig = Rig::live(Conduct::IsAsked);
+    assert_eq!(rig.machine.node_failed(true, rig.now), [Do::Pick(vec![node("n1")])]);
+    // Its viewers come to another node, and with that its last report is looked at again.
+    assert_eq!(rig.media(media_at("n1", true)), []);
+    assert_eq!(rig.state(), SourceState::Starting);
+    assert_eq!(rig.picked("n2"), [Do::Start]);
+    assert_eq!(rig.media(media_at("n1", true)), []);
+    assert_eq!(rig.state(), SourceState::Starting);
+    assert_eq!(rig.sign(Sign::Accepted), []);
+    rig.media(Some(Media { epoch: Epoch::new(2), ..media_at("n2", true).unwrap() }));
+    assert_eq!(rig.state(), SourceState::Live);
+}
+
+#[test]
+fn a_node_that_refuses_is_believed_what_it_has() {
+    let mut rig = Rig::live(Conduct::IsAsked);
+    assert_eq!(rig.machine.node_failed(false, rig.now), [Do::Pick(vec![node("n1")])]);
+    rig.media(media_at("n1", true));
+    assert_eq!(rig.state(), SourceState::Live, "somebody else publishes there");
+}
+
+#[test]
+fn times_may_be_as_long_as_can_be_said() {
+    let forever = Duration::from_millis(u64::MAX);
+    let mut rig = Rig::new(Conduct::Answers);
+    let timing = Timing { stop_grace: forever, media_within: forever, republish_within: forever };
+    rig.machine = Machine::new(Conduct::Answers, timing);
+    rig.wanted(true);
+    rig.held(true);
+    assert_eq!(rig.picked("n1"), [Do::Start]);
+    assert_eq!(rig.sign(Sign::Accepted), []);
+    rig.media(media_at("n1", true));
+    assert_eq!(rig.media(media_at("n1", false)), []);
+    assert_eq!(rig.wanted(false), []);
+    assert_eq!(rig.pass(1_000_000_000), []);
 }
 
 #[test]
@@ -560,7 +599,7 @@ proptest! {
                 Step::Media(flows) => rig.media(flows.and_then(|flows| media_at("n1", flows))),
                 Step::Picked(true) => rig.picked("n2"),
                 Step::Picked(false) => rig.machine.picked(None, rig.now),
-                Step::NodeFailed => rig.machine.node_failed(rig.now),
+                Step::NodeFailed => rig.machine.node_failed(true, rig.now),
                 Step::Broker(is_connected) => rig.machine.broker(is_connected, rig.now),
                 Step::Sign(sign) => rig.sign(sign),
                 Step::Pass(ms) => {

@@ -238,13 +238,16 @@ impl Plan for Node {
         if let Some(manager) = manager {
             tasks.spawn(manager.run(drain.clone()));
         }
+        let mut bridging = JoinSet::new();
         if let Some(bridge) = bridge {
-            tasks.spawn(bridge.run(drain.clone()));
+            bridging.spawn(bridge.run(drain.clone()));
         }
         if demo == Demo::On {
             tasks.spawn(demo::run(reachable(listen), drain.clone()));
         }
         run_until_drained(edge, drain, signals).await;
+        // Devices are told to stop, which nobody else would do, and its own bounds keep that short.
+        while bridging.join_next().await.is_some() {}
         tasks.shutdown().await;
         backbone.close().await;
         info!("ended");

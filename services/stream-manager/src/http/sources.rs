@@ -10,8 +10,7 @@ use hyper::Uri;
 use relay_cluster::backbone::RequestError;
 use relay_proto::api::source::{self, COMMAND_BYTES_MAX, CommandError, Sources};
 use relay_proto::backbone::{Peer, from_json_within, to_json};
-use relay_proto::report::REPORT_BYTES_MAX;
-use relay_proto::source::{Answered, Ask, Source, SourceId, SourceKind, SourceState};
+use relay_proto::source::{ANSWER_BYTES_MAX, Answered, Ask, Source, SourceId, SourceKind, SourceState};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -159,7 +158,7 @@ async fn ask(replica: &Replica, bridge: &Peer, ask: &Ask, within: Duration) -> R
             Problem::new(Kind::Unavailable).because("the backbone is not connected").retry_after(soon())
         }
     })?;
-    match from_json_within(&answer, REPORT_BYTES_MAX) {
+    match from_json_within(&answer, ANSWER_BYTES_MAX) {
         Ok(Answered::Done { result }) => Ok(json(&result)),
         Ok(Answered::Problem { status, code, detail }) => {
             Ok(told(status, &code, detail).unwrap_or_else(not_understood))
