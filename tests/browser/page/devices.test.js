@@ -41,7 +41,7 @@ before(async () => {
     `--kerberos-hub-private-key=${PRIVATE_KEY}`,
     '--kerberos-camera=gate',
   ]);
-});
+}, { timeout: TIMEOUT_MS });
 
 after(async () => {
   await browser?.close();
