@@ -1,5 +1,6 @@
-// A cluster: Redis, NATS, nodes and stream-managers as processes.
+// A cluster: Redis, NATS, a broker, nodes, stream-managers and bridges as processes.
 
+import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -14,10 +15,15 @@ import { end, start } from './process.js';
 export const OPERATOR_TOKEN = 'operator-token-of-a-test';
 export const READER_TOKEN = 'reader-token-of-a-test';
 
+const OPERATOR = { Authorization: `Bearer ${OPERATOR_TOKEN}` };
+
 const SECRET = 'the-secret-of-the-cluster';
 
 /** Short, so that what expires does so within a test. */
 const INTERVAL = '500ms';
+
+/** How long a source goes on after its last viewer. */
+export const GRACE_MS = 1500;
 
 /** Somebody can take a port between the draw and the start. */
 const ATTEMPTS_MAX = 5;
@@ -25,9 +31,14 @@ const ATTEMPTS_MAX = 5;
 const installed = fileURLToPath(new URL('../../.venv/bin/nats-server', import.meta.url));
 const NATS = existsSync(installed) ? installed : 'nats-server';
 
+// Where packages put it is often not in the PATH of people.
+const packaged = '/usr/sbin/mosquitto';
+const MOSQUITTO = existsSync(packaged) ? packaged : 'mosquitto';
+
 export class Cluster {
   #redis;
   #nats;
+  #mqtt = null;
 
   static async start() {
     const cluster = new Cluster();
@@ -94,6 +105,24 @@ export class Cluster {
   manager(flags = [], listen = '127.0.0.1:0') {
     return Manager.start(listen, [...this.#flags, ...flags]);
   }
+
+  /** Starts the broker, and resolves to where devices connect. Without a file of settings it lets everybody of this machine in. */
+  async broker() {
+    this.#mqtt = await onFreePort((port) => [MOSQUITTO, ['-p', port], / running$/]);
+    return `mqtt://127.0.0.1:${this.#mqtt}`;
+  }
+
+  /**
+   * A bridge between the broker and the nodes of a stream-manager. It hears devices when this resolves: a dock tells only once
+   * what it can show.
+   */
+  async bridge(manager, flags = []) {
+    const links = [`--mqtt=mqtt://127.0.0.1:${this.#mqtt}`, `--manager=http://${manager.address}`];
+    const addresses = ['--listen=127.0.0.1:0', '--admin-listen=127.0.0.1:0', '--log-format=json'];
+    const args = ['bridge', ...addresses, ...this.#flags, ...links, `--stop-grace=${GRACE_MS}ms`, ...flags];
+    const admin = await announced(start(RELAYCAST, args, ['ignore', 'ignore', 'pipe']), 'admin');
+    while (!(await fetch(`http://${admin}/readyz`)).ok) await soon();
+  }
 }
 
 export class Manager {
@@ -120,10 +149,30 @@ export class Manager {
     for (;;) {
       const answer = await fetch(`${this.page}v1/capacity`);
       if ((await answer.json()).nodes === count) return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await soon();
     }
   }
+
+  /** Where an operator watches a source, once some bridge has told of it. */
+  async pageOf(source) {
+    for (;;) {
+      const answer = await fetch(`${this.page}v1/pick?source=${source}&role=receive`, { headers: OPERATOR });
+      if (answer.ok) return (await answer.json()).picks[0].urls.page;
+      assert.ok([404, 503].includes(answer.status), await answer.text());
+      await soon();
+    }
+  }
+
+  /** An operator does something with a source. */
+  async command(source, verb, body = {}) {
+    const headers = { ...OPERATOR, 'Content-Type': 'application/json' };
+    const path = `${this.page}v1/sources/${source}:${verb}`;
+    const answer = await fetch(path, { method: 'POST', headers, body: JSON.stringify(body) });
+    assert.ok(answer.ok, `${verb}: ${await answer.text()}`);
+  }
 }
+
+const soon = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 /** Starts a server on a port that nobody has, and resolves to the port once it says that it serves. */
 async function onFreePort(launch) {

@@ -43,15 +43,15 @@ export class Node {
   }
 }
 
-/** The address in the log of a process: it is there once the process accepts. */
-export async function announced(child) {
+/** The address in the log of a process: it is there once the process accepts. `admin` is that of its readiness. */
+export async function announced(child, name = 'listen') {
   const lines = createInterface({ input: child.stderr });
   const seen = [];
   const address = new Promise((resolve) => {
     lines.on('line', (line) => {
       seen.push(line);
-      const listen = listenField(line);
-      if (listen) resolve(listen);
+      const address = field(line, name);
+      if (address) resolve(address);
     });
   });
   const exit = once(child, 'exit').then(([code]) => {
@@ -60,10 +60,9 @@ export async function announced(child) {
   return Promise.race([address, exit]);
 }
 
-function listenField(line) {
+function field(line, name) {
   try {
-    const record = JSON.parse(line);
-    return record.listen ?? null;
+    return JSON.parse(line)[name] ?? null;
   } catch {
     return null;
   }

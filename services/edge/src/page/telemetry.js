@@ -41,13 +41,18 @@ export class Telemetry {
     }
     const section = this.#template.content.firstElementChild.cloneNode(true);
     const [title, time, list, cut] = ['h3', 'time', 'dl', '.note'].map((selector) => section.querySelector(selector));
-    setText(title, topic);
+    title.append(...breakable(topic));
     list.setAttribute('aria-label', topic);
     this.#topics.append(section);
     const parts = { time, list, cut };
     this.#shown.set(topic, parts);
     return parts;
   }
+}
+
+/** A topic that is too long for a line goes on in the next after a slash, where it can. */
+function breakable(topic) {
+  return topic.split(/(?<=\/)/).flatMap((level) => [level, document.createElement('wbr')]);
 }
 
 /** Rows stay the same elements, so that what is selected stays. */
