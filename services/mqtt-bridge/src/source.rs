@@ -539,7 +539,8 @@ impl Machine {
         self.has_ended = !live;
         match error {
             Some(code) if code % 100_000 == PAUSED_CODE => {
-                if matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_)) {
+                let is_started = self.conduct == Conduct::Answers;
+                if is_started && matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_)) {
                     // It goes on by itself.
                     self.reason = Some(SourceReason::Paused);
                     self.phase = Phase::Awaiting(u64::MAX);
