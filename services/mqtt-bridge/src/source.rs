@@ -121,8 +121,8 @@ enum Phase {
     },
     /// Nothing is done until then, or until something is news.
     Pausing(Option<u64>),
-    /// The device streams to somewhere else.
-    External,
+    /// The device streams to somewhere else; whether it has said so since it was told to.
+    External(bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +200,7 @@ impl Machine {
             Phase::Idle => SourceState::Idle,
             Phase::Live => SourceState::Live,
             Phase::Stopping { then: Then::Rest, .. } => SourceState::Stopping,
-            Phase::External => SourceState::External,
+            Phase::External(_) => SourceState::External,
             _ => SourceState::Starting,
         };
         let reason = self.reason.clone().filter(|_| state == SourceState::Starting);
@@ -355,7 +355,7 @@ impl Machine {
                 if self.answered(Told::Start) {
                     self.reason = None;
                     self.node = None;
-                    self.phase = Phase::External;
+                    self.phase = Phase::External(false);
                 }
             }
             Sign::AlreadyLive => {
@@ -537,10 +537,24 @@ impl Machine {
 
     fn says(&mut self, live: bool, error: Option<i64>, now: u64) {
         self.has_ended = !live;
+        let is_paused = error.is_some_and(|code| code % 100_000 == PAUSED_CODE);
+        match self.phase {
+            Phase::External(_) if live => {
+                self.attempts = 0;
+                self.phase = Phase::External(true);
+            }
+            // Nobody sees its media here, so nothing else tells that it is over.
+            Phase::External(true) if !is_paused => {
+                self.is_ours = false;
+                self.phase = Phase::Pausing(Some(self.pause(now)));
+            }
+            _ => {}
+        }
         match error {
-            Some(code) if code % 100_000 == PAUSED_CODE => {
-                let is_started = self.conduct == Conduct::Answers;
-                if is_started && matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_)) {
+            Some(_) if is_paused => {
+                if self.conduct == Conduct::Answers
+                    && matches!(self.phase, Phase::Awaiting(_) | Phase::Interrupted(_))
+                {
                     // It goes on by itself.
                     self.reason = Some(SourceReason::Paused);
                     self.phase = Phase::Awaiting(u64::MAX);
@@ -548,7 +562,8 @@ impl Machine {
             }
             Some(code) if self.phase != Phase::Live => self.reason = Some(SourceReason::Device(code)),
             _ => {
-                if self.reason == Some(SourceReason::Paused) && matches!(self.phase, Phase::Awaiting(_)) {
+                // Whatever else was the reason meanwhile, such as a broker that was away.
+                if self.conduct == Conduct::Answers && self.phase == Phase::Awaiting(u64::MAX) {
                     // It is over: media comes, or does not.
                     self.reason = None;
                     self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));

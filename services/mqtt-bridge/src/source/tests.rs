@@ -409,6 +409,39 @@ fn a_node_that_refuses_is_believed_what_it_has() {
 }
 
 #[test]
+fn a_stream_to_somewhere_else_that_ends_is_started_again() {
+    let mut rig = Rig::started(Conduct::Answers);
+    rig.sign(Sign::AcceptedExternally);
+    rig.sign(Sign::Says { live: false, error: None });
+    assert_eq!(rig.state(), SourceState::External, "that was of before");
+    rig.sign(Sign::Says { live: true, error: None });
+    rig.sign(Sign::Says { live: false, error: Some(513_017) });
+    assert_eq!(rig.state(), SourceState::External, "it goes on by itself");
+    rig.sign(Sign::Says { live: false, error: None });
+    assert_eq!(rig.state(), SourceState::Starting);
+    assert_eq!(rig.pass(5_000), [Do::Pick(vec![])]);
+    rig.picked("n1");
+    rig.sign(Sign::AcceptedExternally);
+    rig.sign(Sign::Says { live: true, error: None });
+    rig.sign(Sign::Says { live: false, error: None });
+    assert_eq!(rig.wanted(false), []);
+    assert_eq!(rig.pass(10_000), [], "there is nothing to be stopped");
+    assert!(!rig.machine.needs_lease());
+}
+
+#[test]
+fn a_pause_ends_though_the_broker_was_away_meanwhile() {
+    let mut rig = Rig::started(Conduct::Answers);
+    rig.sign(Sign::Accepted);
+    rig.sign(Sign::Says { live: true, error: Some(513_017) });
+    assert_eq!(rig.reason(), Some(SourceReason::Paused));
+    rig.machine.broker(false, rig.now);
+    rig.machine.broker(true, rig.now);
+    rig.sign(Sign::Says { live: true, error: None });
+    assert_eq!(rig.pass(15_000), [Do::Stop], "no media came");
+}
+
+#[test]
 fn times_may_be_as_long_as_can_be_said() {
     let forever = Duration::from_millis(u64::MAX);
     let mut rig = Rig::new(Conduct::Answers);
