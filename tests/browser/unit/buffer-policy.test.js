@@ -159,3 +159,10 @@ test('the past is trimmed', () => {
   run.run(90);
   assert.ok(run.position - run.begin <= 21);
 });
+
+test('a range with less than a frame is passed over', () => {
+  const ranges = [[0, 0.4], [1.052033, 1.052055], [1.71, 4.5]];
+  const look = { now: 1, position: 0.4, ranges, starved: true, watched: true, flowing: true };
+  const { seekTo } = new BufferPolicy().look(look);
+  assert.ok(seekTo > 1.71 && seekTo < 1.8, `${seekTo}`);
+});

@@ -71,7 +71,8 @@ export class BufferPolicy {
     const move = { seekTo: null, rate: 1, removeBefore: null };
     if (ranges.length === 0) return move;
     const current = ranges.find(([start, end]) => position >= start && position < end - DRY);
-    const next = ranges.find(([start]) => start > position);
+    // A seek into a range with less than a frame never ends.
+    const next = ranges.find(([start, end]) => start > position && end - start > INTO_RANGE);
     if (!current && next) return { ...move, seekTo: next[0] + INTO_RANGE };
 
     const liveEdge = ranges.at(-1)[1];

@@ -158,11 +158,14 @@ export class MseStage {
 
   #look() {
     const video = this.#video;
-    if (video.seeking || video.error) return;
+    if (video.error) return;
+    // A seek to where nothing is would last for ever.
+    const ranges = this.#ranges();
+    if (video.seeking && ranges.some(([start, end]) => video.currentTime >= start && video.currentTime < end)) return;
     const { seekTo, rate, removeBefore } = this.#policy.look({
       now: seconds(),
       position: video.currentTime,
-      ranges: this.#ranges(),
+      ranges,
       starved: video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA,
       watched: !video.paused && (!document.hidden || document.pictureInPictureElement === video),
       flowing: this.#flowing,
