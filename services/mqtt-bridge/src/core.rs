@@ -92,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) registry_interval: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) broker_latch: Option<Latch>,
+    pub(crate) told_latch: Option<Latch>,
 }
 
 /// See the module.
@@ -107,6 +108,7 @@ pub(crate) struct Core {
     timing: Timing,
     metrics: Arc<Metrics>,
     broker_latch: Option<Latch>,
+    told_latch: Option<Latch>,
     is_connected: bool,
     demand: Demand,
     entries: HashMap<SourceId, Entry>,
@@ -185,6 +187,7 @@ impl Core {
             timing,
             metrics: parts.metrics,
             broker_latch: parts.broker_latch,
+            told_latch: parts.told_latch,
             is_connected: false,
             demand: Demand::new(u64::try_from(silent_after).unwrap_or(u64::MAX)),
             entries: HashMap::new(),

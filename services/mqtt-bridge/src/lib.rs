@@ -88,7 +88,7 @@ pub enum BindError {
 
 impl Bridge {
     /// Checks the settings, registers the metrics and takes the address; connects to nobody yet. Unready until there has been a
-    /// connection to the broker.
+    /// connection to the broker, and the other bridges have been told of this one.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -131,6 +131,7 @@ impl Bridge {
             registry_interval: config.registry_interval,
             metrics,
             broker_latch: Some(readiness.latch("broker")),
+            told_latch: Some(readiness.latch("bridges")),
         });
         let readiness = readiness.clone();
         Ok(Self { core, inbox, requests, desk, socket, address, config, readiness })

@@ -17,6 +17,9 @@ const WHOLE_MS: u64 = 2_500;
 /// How soon everything is told after a source was forgotten. With each of many, a fleet would be told of over and over.
 const WHOLE_SOON_MS: u64 = 500;
 
+/// How soon it is told again where nobody could hear it: a bridge that leaves must know who goes on.
+const UNHEARD_MS: u64 = 500;
+
 /// What the last words may take.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
 
@@ -97,7 +100,11 @@ impl Core {
         if now < self.tellings.at {
             return;
         }
-        self.tellings.at = now + WHOLE_MS;
+        let is_heard = self.links.backbone.contact().borrow().connected;
+        self.tellings.at = now + if is_heard { WHOLE_MS } else { UNHEARD_MS };
+        if is_heard && let Some(latch) = self.told_latch.take() {
+            latch.ready();
+        }
         self.tellings.number += 1;
         let mut sources: Vec<Source> = self.entries.keys().filter_map(|id| self.describe(id)).collect();
         sources.sort_unstable_by(|one, other| one.id.cmp(&other.id));

@@ -131,6 +131,7 @@ impl Rig {
             registry_interval: Duration::from_secs(2),
             metrics: Arc::new(Metrics::register(&prometheus::Registry::new()).unwrap()),
             broker_latch: None,
+            told_latch: None,
         });
         Self { core, driver, registry, desk, requests }
     }
