@@ -49,8 +49,19 @@ struct Common {
 /// The variables that are read here and are no settings.
 const VARIABLES: [&str; 2] = ["RELAYCAST_CONFIG", "RELAYCAST_DEMO"];
 
+/// How many threads serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    /// One for each processor.
+    Many,
+    /// One: where everything passes through one task, others would only have to be woken.
+    One,
+}
+
 /// What is to run, its settings checked.
 trait Plan {
+    const THREADS: Threads = Threads::Many;
+
     /// Binds, announces, serves, leaves.
     async fn serve(self) -> Result<(), Failure>;
 }
@@ -77,10 +88,11 @@ impl Common {
         for sentence in &unknown {
             warn!("{sentence}");
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::io("runtime", &error))?;
+        let mut runtime = match P::THREADS {
+            Threads::Many => tokio::runtime::Builder::new_multi_thread(),
+            Threads::One => tokio::runtime::Builder::new_current_thread(),
+        };
+        let runtime = runtime.enable_all().build().map_err(|error| Failure::io("runtime", &error))?;
         let result = runtime.block_on(plan.serve());
         // Everything that matters has ended in order; a name that is still being resolved must not hold the process.
         runtime.shutdown_background();

@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::flags::{Flags, Role};
 use super::settings::{BridgeAlone, BridgeRoleSettings, Cluster, drawn_name};
-use super::{Common, Plan, admin, links, metrics};
+use super::{Common, Plan, Threads, admin, links, metrics};
 use crate::exit::{Exit, Failure};
 
 /// Runs a bridge: starts cameras and docks over MQTT when somebody wants to see them, and stops them after that
@@ -73,6 +73,9 @@ impl BridgeArgs {
 }
 
 impl Plan for MqttBridge {
+    /// Every picture passes from the broker's connection by the core to a node's: on one thread, nobody is woken for it.
+    const THREADS: Threads = Threads::One;
+
     async fn serve(self) -> Result<(), Failure> {
         let Self { config, admin_listen, cluster } = self;
         let metrics = metrics()?;
