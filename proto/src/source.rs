@@ -115,6 +115,16 @@ pub enum SourceKind {
     Dji,
 }
 
+impl SourceKind {
+    /// As it is written everywhere.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kerberos => "kerberos",
+            Self::Dji => "dji",
+        }
+    }
+}
+
 impl SourceId {
     /// What makes the picture.
     pub const fn kind(&self) -> SourceKind {

@@ -1,7 +1,7 @@
 //! Every setting of a bridge, with its default and the reason for it.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use relay_proto::NodeId;
@@ -84,6 +84,3 @@ impl fmt::Debug for Token {
         f.write_str("***")
     }
 }
-
-/// Where the REST of a bridge is when nobody said.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);

@@ -281,10 +281,7 @@ impl Core {
         self.effects(effects);
         while let Some((at, source)) = self.timers.first().cloned().filter(|(at, _)| *at <= now.ms) {
             self.timers.remove(&(at, source.clone()));
-            self.machine(&source, |machine| {
-                let todo = machine.tick(now.ms);
-                (todo, ())
-            });
+            self.machine(&source, |machine| machine.tick(now.ms));
         }
         self.give_tickets_up();
         self.look_after_leases();
@@ -385,7 +382,7 @@ impl Core {
         if let Some(entry) = self.entries.get_mut(&source) {
             entry.has_viewers = seen.receivers > 0;
         }
-        self.machine(&source, |machine| (machine.media(seen.media, now), ()));
+        self.machine(&source, |machine| machine.media(seen.media, now));
         self.want(&source);
     }
 
@@ -394,7 +391,7 @@ impl Core {
         let now = self.now().ms;
         let Some(entry) = self.entries.get(source) else { return };
         let is_wanted = entry.is_known && (entry.always_on || entry.is_forced || entry.has_viewers);
-        self.machine(source, |machine| (machine.wanted(is_wanted, now), ()));
+        self.machine(source, |machine| machine.wanted(is_wanted, now));
     }
 
     fn broker(&mut self, is_connected: bool) {
@@ -402,7 +399,7 @@ impl Core {
         let busy: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.machine.needs_lease()).collect();
         let busy: Vec<_> = busy.into_iter().map(|(source, _)| source.clone()).collect();
         for source in busy {
-            self.machine(&source, |machine| (machine.broker(is_connected, now), ()));
+            self.machine(&source, |machine| machine.broker(is_connected, now));
         }
     }
 

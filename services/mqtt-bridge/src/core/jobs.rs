@@ -165,7 +165,7 @@ impl Core {
                 if let Some(entry) = self.entries.get_mut(&source) {
                     entry.pictures = None;
                 }
-                self.machine(&source, |machine| (machine.node_failed(ended == Ended::Lost, now.ms), ()));
+                self.machine(&source, |machine| machine.node_failed(ended == Ended::Lost, now.ms));
             }
             Ok(Done::Held(sources, held)) => self.lease_round_done(sources, held),
             Ok(Done::Remembered(Ok(memories))) => {
@@ -208,6 +208,6 @@ impl Core {
         let Some(entry) = self.entries.get_mut(source).filter(|entry| entry.run == run) else { return };
         let (node, url) = picked.map(|Picked { node, url }| (node, Url(url))).unzip();
         entry.url = url;
-        self.machine(source, |machine| (machine.picked(node, now), ()));
+        self.machine(source, |machine| machine.picked(node, now));
     }
 }

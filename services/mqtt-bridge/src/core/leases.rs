@@ -86,7 +86,7 @@ impl Core {
             if let Some(entry) = self.entries.get_mut(source) {
                 entry.is_held = false;
             }
-            self.machine(source, |machine| (machine.held(false, now), ()));
+            self.machine(source, |machine| machine.held(false, now));
         }
         if wanted.is_empty() && given_back.is_empty() {
             return;
@@ -127,7 +127,7 @@ impl Core {
             let Some(entry) = self.entries.get_mut(&source) else { continue };
             if std::mem::replace(&mut entry.is_held, is_held) != is_held {
                 info!(channel = %source.channel(), held = is_held, "lease of a source");
-                self.machine(&source, |machine| (machine.held(is_held, now), ()));
+                self.machine(&source, |machine| machine.held(is_held, now));
             }
         }
     }

@@ -148,10 +148,6 @@ impl Core {
 }
 
 fn labels(source: &Source) -> [&'static str; 2] {
-    let kind = match source.kind {
-        relay_proto::source::SourceKind::Kerberos => "kerberos",
-        relay_proto::source::SourceKind::Dji => "dji",
-    };
     let state = match source.state {
         SourceState::Idle => "idle",
         SourceState::Starting => "starting",
@@ -159,5 +155,5 @@ fn labels(source: &Source) -> [&'static str; 2] {
         SourceState::Stopping => "stopping",
         SourceState::External => "external",
     };
-    [kind, state]
+    [source.kind.name(), state]
 }

@@ -37,15 +37,11 @@ impl Core {
     }
 
     /// Lets something happen to the machine of a source.
-    pub(super) fn machine<T>(
-        &mut self,
-        source: &SourceId,
-        happens: impl FnOnce(&mut Machine) -> (Vec<Do>, T),
-    ) -> Option<T> {
+    pub(super) fn machine(&mut self, source: &SourceId, happens: impl FnOnce(&mut Machine) -> Vec<Do>) {
         let now = self.now().ms;
-        let entry = self.entries.get_mut(source)?;
+        let Some(entry) = self.entries.get_mut(source) else { return };
         let before = entry.machine.describe().reason;
-        let (todo, answer) = happens(&mut entry.machine);
+        let todo = happens(&mut entry.machine);
         let after = entry.machine.describe().reason;
         if let Some(reason) = after.filter(|after| Some(after) != before.as_ref()) {
             let label = match &reason {
@@ -80,7 +76,6 @@ impl Core {
         }
         self.touched.insert(source.clone());
         self.work.extend(todo.into_iter().map(|what| Work::Do(source.clone(), what)));
-        Some(answer)
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -106,7 +101,7 @@ impl Core {
             Effect::Sign(source, Sign::Online(true))
                 if self.entries.get(&source).is_some_and(|entry| entry.machine.is_seen()) => {}
             Effect::Sign(source, sign) => {
-                self.machine(&source, |machine| (machine.sign(sign, now.ms), ()));
+                self.machine(&source, |machine| machine.sign(sign, now.ms));
             }
             Effect::Picture(source, picture) => {
                 let pictures = self.entries.get(&source).and_then(|entry| entry.pictures.as_ref());
@@ -219,11 +214,7 @@ impl Core {
     }
 
     pub(super) fn count(&self, source: &SourceId, what: &str) {
-        let kind = match source.kind() {
-            SourceKind::Kerberos => "kerberos",
-            SourceKind::Dji => "dji",
-        };
-        self.metrics.commands.with_label_values(&[kind, what]).inc();
+        self.metrics.commands.with_label_values(&[source.kind().name(), what]).inc();
     }
 }
 
