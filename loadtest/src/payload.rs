@@ -170,9 +170,7 @@ impl Composer {
 
 /// A whole message as a client sends it (RFC 6455, section 5.3).
 pub(crate) fn masked_frame(opcode: OpCode, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
-    let mut frame = FrameHeader::new(opcode, payload.len()).as_bytes().to_vec();
-    frame[1] |= 0x80;
-    frame.extend(mask);
+    let mut frame = FrameHeader::masked(opcode, payload.len(), mask).as_bytes().to_vec();
     frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
 }

@@ -1,9 +1,12 @@
-//! Frame headers from server to client (RFC 6455, section 5.2): never masked, never fragmented.
+//! Frame headers (RFC 6455, section 5.2) of whole messages: from server to client without a mask, from client to server with one.
 
 /// Longest header of an unmasked frame.
 pub const FRAME_HEADER_BYTES_MAX: usize = 10;
 
-/// The opcodes a server sends (RFC 6455, section 11.8).
+/// Longest header of a masked frame.
+pub const MASKED_FRAME_HEADER_BYTES_MAX: usize = FRAME_HEADER_BYTES_MAX + 4;
+
+/// The opcodes of whole messages (RFC 6455, section 11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpCode {
     /// UTF-8 text.
@@ -21,7 +24,7 @@ pub enum OpCode {
 /// The bytes that stand before a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    bytes: [u8; FRAME_HEADER_BYTES_MAX],
+    bytes: [u8; MASKED_FRAME_HEADER_BYTES_MAX],
     len: u8,
 }
 
@@ -29,7 +32,7 @@ impl FrameHeader {
     /// The header of a whole message of `payload_len` bytes.
     pub const fn new(opcode: OpCode, payload_len: usize) -> Self {
         const FINAL: u8 = 0x80;
-        let mut bytes = [0; FRAME_HEADER_BYTES_MAX];
+        let mut bytes = [0; MASKED_FRAME_HEADER_BYTES_MAX];
         bytes[0] = FINAL | opcode as u8;
         let length = (payload_len as u64).to_be_bytes();
         let len = match payload_len {
@@ -56,7 +59,19 @@ impl FrameHeader {
         Self { bytes, len }
     }
 
-    /// The header as it goes on the wire: 2, 4 or 10 bytes.
+    /// The header of a whole message of `payload_len` bytes that this key masks. A client draws one for each message, so that
+    /// nobody can foretell it (RFC 6455, section 10.3).
+    pub fn masked(opcode: OpCode, payload_len: usize, key: [u8; 4]) -> Self {
+        const MASKED: u8 = 0x80;
+        let mut header = Self::new(opcode, payload_len);
+        let len = usize::from(header.len);
+        header.bytes[1] |= MASKED;
+        header.bytes[len..len + key.len()].copy_from_slice(&key);
+        header.len += 4;
+        header
+    }
+
+    /// The header as it goes on the wire: 2, 4 or 10 bytes, and 4 more with a mask.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -78,5 +93,13 @@ mod tests {
         assert_eq!(FrameHeader::new(OpCode::Close, 2).as_bytes(), [0x88, 2]);
         assert_eq!(FrameHeader::new(OpCode::Ping, 0).as_bytes(), [0x89, 0]);
         assert_eq!(FrameHeader::new(OpCode::Pong, 125).as_bytes(), [0x8A, 125]);
+    }
+
+    #[test]
+    fn a_mask_follows_the_length() {
+        let header = |len| FrameHeader::masked(OpCode::Binary, len, [1, 2, 3, 4]).as_bytes().to_vec();
+        assert_eq!(header(125), [0x82, 0x80 | 125, 1, 2, 3, 4]);
+        assert_eq!(header(126), [0x82, 0x80 | 126, 0, 126, 1, 2, 3, 4]);
+        assert_eq!(header(0x1_0000), [0x82, 0x80 | 127, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]);
     }
 }

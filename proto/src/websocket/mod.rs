@@ -2,12 +2,14 @@
 
 mod close;
 mod frame;
+mod mask;
 mod target;
 
 use std::time::Duration;
 
 pub use close::{Close, ERROR_PREFIX};
-pub use frame::{FRAME_HEADER_BYTES_MAX, FrameHeader, OpCode};
+pub use frame::{FRAME_HEADER_BYTES_MAX, FrameHeader, MASKED_FRAME_HEADER_BYTES_MAX, OpCode};
+pub use mask::Mask;
 pub use target::{CacheChoice, Form, Kind, ParseTargetError, ReceiveOptions, Target};
 
 /// The heartbeat: a TEXT message of this one letter, both ways.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use relay_media::Join;
+use relay_proto::websocket::Mask;
 
 use crate::batch::{BATCH_BYTES_MAX, BATCH_FRAMES_MAX};
 use crate::inbound::{Decoder, Received};
-use crate::mask::Mask;
 use crate::{chunk, config, gop};
 
 /// A chunk, ready to be kept.
@@ -21,7 +21,7 @@ impl Chunk {
 
 /// Unmasks a payload in place.
 pub fn unmask(key: [u8; 4], payload: &mut [u8]) {
-    Mask::new(key).unmask(payload);
+    Mask::new(key).apply(payload);
 }
 
 /// Appends a payload unmasked.

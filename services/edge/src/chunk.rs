@@ -2,9 +2,7 @@
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
-use relay_proto::websocket::{FRAME_HEADER_BYTES_MAX, FrameHeader, OpCode};
-
-use crate::mask::Mask;
+use relay_proto::websocket::{FRAME_HEADER_BYTES_MAX, FrameHeader, Mask, OpCode};
 
 /// What surrounds a chunk in the ring and in its counters of who holds it, about.
 pub(crate) const OVERHEAD_BYTES: usize = 128;
@@ -120,7 +118,7 @@ impl Draft {
         let from = self.bytes.len();
         let limit = missing.min(self.bytes.capacity() - from);
         let read = read(&mut (&mut self.bytes).limit(limit));
-        mask.unmask(&mut self.bytes[from..]);
+        mask.apply(&mut self.bytes[from..]);
         read
     }
 

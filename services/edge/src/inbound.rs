@@ -15,14 +15,13 @@ pub(crate) mod script;
 
 use bytes::buf::Limit;
 use bytes::{Buf, Bytes};
-use relay_proto::websocket::{Close, FrameHeader, HEARTBEAT, OpCode};
+use relay_proto::websocket::{Close, FrameHeader, HEARTBEAT, MASKED_FRAME_HEADER_BYTES_MAX, Mask, OpCode};
 
 use crate::chunk::{Chunk, Draft};
-use crate::mask::Mask;
 use crate::utf8::{NotUtf8, Utf8};
 
-/// Longest header of a masked frame.
-const HEADER_BYTES_MAX: usize = 14;
+/// Longest header there is.
+const HEADER_BYTES_MAX: usize = MASKED_FRAME_HEADER_BYTES_MAX;
 
 /// Longest payload of a control frame (RFC 6455, section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
@@ -249,7 +248,7 @@ fn unmasked<'a>(mask: &'a mut Mask, piece: &'a [u8]) -> impl Iterator<Item = ([u
     piece.chunks(TEXT_BYTES).map(|masked| {
         let mut block = [0; TEXT_BYTES];
         block[..masked.len()].copy_from_slice(masked);
-        mask.unmask(&mut block[..masked.len()]);
+        mask.apply(&mut block[..masked.len()]);
         (block, masked.len())
     })
 }

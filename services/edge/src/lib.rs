@@ -35,7 +35,6 @@ mod ingest;
 mod keeper;
 mod lease;
 mod listener;
-mod mask;
 mod metrics;
 mod news;
 mod node;

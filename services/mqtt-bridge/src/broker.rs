@@ -32,9 +32,11 @@ mod tests;
 mod wire;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -183,7 +185,7 @@ pub(crate) enum Heard {
     Connected,
     /// There is none any more, or none could be made; another attempt follows. The reason has no secrets.
     Lost { reason: String },
-    /// A message.
+    /// A message. The payload is a part of what was read at once, and keeps all of it: it is for now, not to be kept.
     Message { topic: String, payload: Bytes },
     /// The broker refuses this filter: nothing of it will come. Told before [`Heard::Connected`].
     Forbidden { filter: String },
@@ -282,14 +284,27 @@ impl Inbox {
         }
     }
 
+    /// What was read together with what came last, and comes next.
+    pub(crate) fn next_of_these(&mut self) -> Option<Heard> {
+        self.heard.try_recv().ok()
+    }
+
     async fn next_unless_over(&mut self) -> Option<Heard> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// What was read comes before anything else is read. The connection is driven from here alone, so that nobody has to be
+    /// woken for what it reads.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Heard>> {
         loop {
-            let Some(running) = &mut self.running else { return self.heard.recv().await };
-            tokio::select! {
-                // What was read comes before anything else is read.
-                biased;
-                heard = self.heard.recv() => return heard,
-                () = running => self.running = None,
+            if let Ok(heard) = self.heard.try_recv() {
+                return Poll::Ready(Some(heard));
+            }
+            let Some(running) = &mut self.running else { return self.heard.poll_recv(context) };
+            if running.as_mut().poll(context).is_ready() {
+                self.running = None;
+            } else if self.heard.is_empty() {
+                return Poll::Pending;
             }
         }
     }

@@ -233,7 +233,14 @@ impl Core {
             // By chance, and nobody first: however much the broker has to say, leases are renewed and the drain begins.
             tokio::select! {
                 () = drain.reached(Phase::Draining) => break,
-                heard = inbox.next() => self.heard(heard),
+                heard = inbox.next() => {
+                    self.heard(heard);
+                    // Few, as they were read together, and then it is the turn of the others.
+                    while let Some(heard) = inbox.next_of_these() {
+                        self.settle();
+                        self.heard(heard);
+                    }
+                }
                 Some(outside) = outside.recv() => self.outside(outside),
                 Some((ask, answer)) = requests.recv() => self.ask(ask, Reply::Here(answer)),
                 Some(done) = self.jobs.join_next() => self.done(done),

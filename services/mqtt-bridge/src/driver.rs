@@ -7,6 +7,8 @@ use std::fmt;
 use bytes::Bytes;
 use relay_proto::source::{Command, SourceId, SourceReason, StartOptions};
 
+use crate::pictures::Picture;
+
 /// The time, as a driver is told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
@@ -87,7 +89,7 @@ pub(crate) enum Effect {
     /// Something is news of a source.
     Sign(SourceId, Sign),
     /// A picture for the channel of a source: a whole JPEG.
-    Picture(SourceId, Bytes),
+    Picture(SourceId, Picture),
     /// A command is done, or not.
     Answer(Ticket, Result<serde_json::Value, CommandError>),
     /// Numbers beside the picture of a source: a topic, and its JSON.

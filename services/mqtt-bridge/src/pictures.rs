@@ -5,20 +5,29 @@
 //! │ Whoever has a picture never waits. One picture waits for the socket; a newer one replaces it. │
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! Whoever has a picture writes it himself, while the socket takes it: thousands of cameras would have thousands of tasks woken
+//! for one write each. The task of a connection reads, and writes only what the socket did not take at once.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+mod line;
+mod picture;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper_rustls::ConfigBuilderExt;
-use relay_proto::websocket::{CHUNK_BYTES_MAX, HEARTBEAT, HEARTBEAT_INTERVAL, IDLE_TIMEOUT};
+use relay_lifecycle::backoff::entropy;
+use relay_proto::websocket::{HEARTBEAT, HEARTBEAT_INTERVAL, IDLE_TIMEOUT};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -26,10 +35,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use self::line::{Line, Stream};
+pub(crate) use self::picture::Picture;
+
 /// Resolving, connecting, TLS and the handshake together. A node answers in milliseconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a node may take nothing of a picture.
+/// How long a node may take not all of what waits.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a node has to answer a close frame.
@@ -42,17 +54,22 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Pictures(Arc<Slot>);
 
-/// The picture that waits.
+/// What both sides share.
 #[derive(Debug, Default)]
 struct Slot {
     state: Mutex<State>,
+    /// Something is left to the task of the connection.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    picture: Option<Bytes>,
+    /// The one that waits.
+    picture: Option<Picture>,
     closing: Option<Closing>,
+    line: Option<Line>,
+    /// Whether the handshake is done.
+    is_open: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,56 +108,53 @@ pub(crate) fn publish(url: String) -> (Pictures, impl Future<Output = Ended> + S
 
 impl Pictures {
     /// Hands a picture over.
-    pub(crate) fn show(&self, picture: Bytes) -> Shown {
-        let older = self.0.set(|state| state.picture.replace(picture));
-        if older.is_some() { Shown::InsteadOfOlder } else { Shown::Kept }
+    pub(crate) fn show(&self, picture: Picture) -> Shown {
+        let Self(slot) = self;
+        let mut state = slot.lock();
+        let is_first = state.picture.is_none();
+        if let State { line: Some(line), is_open: true, .. } = &mut *state
+            && is_first
+            && line.is_clear()
+        {
+            line.send(picture.into_frame(mask()).as_bytes());
+            if !line.is_clear() {
+                slot.changed.notify_one();
+            }
+            return Shown::Kept;
+        }
+        state.picture = Some(picture);
+        slot.changed.notify_one();
+        if is_first { Shown::Kept } else { Shown::InsteadOfOlder }
     }
 
     /// Ends the publication in order: its viewers are told that it is over.
     pub(crate) fn finish(self) {
-        self.0.set(|state| state.closing = Some(Closing::Finish));
+        self.0.close(Closing::Finish);
     }
 }
 
 impl Drop for Pictures {
     fn drop(&mut self) {
-        self.0.set(|state| state.closing.get_or_insert(Closing::Abandon).to_owned());
+        self.0.close(Closing::Abandon);
     }
-}
-
-enum Next {
-    Picture(Bytes),
-    Close(Closing),
 }
 
 impl Slot {
-    fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let before = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_one();
-        before
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be done next: a picture before the end. Safe to cancel.
-    async fn next(&self) -> Next {
-        loop {
-            {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(picture) = state.picture.take() {
-                    return Next::Picture(picture);
-                }
-                if let Some(closing) = state.closing {
-                    return Next::Close(closing);
-                }
-            }
-            self.changed.notified().await;
-        }
+    /// What was said first counts.
+    fn close(&self, closing: Closing) {
+        self.lock().closing.get_or_insert(closing);
+        self.changed.notify_one();
     }
 
     /// Waits for the first picture; `true` when it is over before that.
     async fn awaits_nothing(&self) -> bool {
         loop {
             {
-                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let state = self.lock();
                 if state.picture.is_some() || state.closing.is_some() {
                     return state.picture.is_none();
                 }
@@ -152,11 +166,83 @@ impl Slot {
     /// Done when the publication is over.
     async fn closing(&self) -> Closing {
         loop {
-            if let Some(closing) = self.state.lock().unwrap_or_else(PoisonError::into_inner).closing {
+            if let Some(closing) = self.lock().closing {
                 return closing;
             }
             self.changed.notified().await;
         }
+    }
+
+    /// Done when nothing waits any more.
+    async fn drained(&self) -> io::Result<()> {
+        std::future::poll_fn(|context| self.lock().poll_drain(context)).await
+    }
+}
+
+impl State {
+    /// Whether something waits for the socket.
+    fn waits(&self) -> bool {
+        self.picture.is_some() || self.line.as_ref().is_some_and(|line| !line.is_clear())
+    }
+
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(line) = &mut self.line else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        loop {
+            ready!(line.poll_drain(context))?;
+            match self.picture.take() {
+                Some(picture) => line.send(picture.into_frame(mask()).as_bytes()),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// A new one for each frame.
+fn mask() -> [u8; 4] {
+    let [a, b, c, d, ..] = entropy().to_ne_bytes();
+    [a, b, c, d]
+}
+
+/// The line as tungstenite sees it. What it writes waits with all else; when it is gone, so is the connection.
+struct Wire(Arc<Slot>);
+
+impl Wire {
+    fn poll<T>(&self, poll: impl FnOnce(&mut Line) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &mut self.0.lock().line {
+            Some(line) => poll(line),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll(|line| line.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(|line| line.poll_send(context, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|line| line.poll_drain(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|line| line.poll_shutdown(context))
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        (state.line, state.is_open) = (None, false);
     }
 }
 
@@ -167,11 +253,7 @@ static TRUST: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
     Some(Arc::new(trust.with_no_client_auth()))
 });
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-type Socket = WebSocketStream<Box<dyn Stream>>;
+type Socket = WebSocketStream<Wire>;
 
 async fn run(url: String, slot: Arc<Slot>) -> Ended {
     // Not before there is something to publish: who only connects looks like a camera that is there.
@@ -179,18 +261,36 @@ async fn run(url: String, slot: Arc<Slot>) -> Ended {
         return Ended::Done;
     }
     let mut socket = tokio::select! {
-        connected = timeout(CONNECT_WITHIN, connect(&url)) => match connected {
+        connected = timeout(CONNECT_WITHIN, connect(&url, &slot)) => match connected {
             Ok(Ok(socket)) => socket,
             Ok(Err(ended)) => return ended,
             Err(_) => return Ended::Lost,
         },
         _ = slot.closing() => return Ended::Done,
     };
+    slot.lock().is_open = true;
     let began = Instant::now();
     let mut heartbeat = interval_at(began + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = began;
+    let mut waits_since = None;
     loop {
+        let (waits, closing) = {
+            let state = slot.lock();
+            (state.waits(), state.closing)
+        };
+        match closing {
+            Some(Closing::Abandon) => return Ended::Done,
+            Some(Closing::Finish) if !waits => return finish(&mut socket).await,
+            _ => {}
+        }
+        waits_since = waits.then(|| waits_since.unwrap_or_else(Instant::now));
+        let drained = async {
+            match waits_since {
+                Some(since) => matches!(timeout_at(since + WRITE_WITHIN, slot.drained()).await, Ok(Ok(()))),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             message = socket.next() => match message {
@@ -204,26 +304,18 @@ async fn run(url: String, slot: Arc<Slot>) -> Ended {
             },
             () = sleep_until(heard + IDLE_TIMEOUT) => return Ended::Lost,
             _ = heartbeat.tick() => {
-                if !sent(&mut socket, Message::text(HEARTBEAT)).await {
+                if socket.feed(Message::text(HEARTBEAT)).await.is_err() {
                     return last_word(&mut socket).await;
                 }
             }
-            next = slot.next() => match next {
-                Next::Picture(picture) => {
-                    if !sent(&mut socket, Message::Binary(picture)).await {
-                        return last_word(&mut socket).await;
-                    }
+            is_drained = drained => {
+                if !is_drained {
+                    return last_word(&mut socket).await;
                 }
-                Next::Close(Closing::Abandon) => return Ended::Done,
-                Next::Close(Closing::Finish) => return finish(&mut socket).await,
-            },
+            }
+            () = slot.changed.notified() => {}
         }
     }
-}
-
-/// Whether it went out in time.
-async fn sent(socket: &mut Socket, message: Message) -> bool {
-    matches!(timeout(WRITE_WITHIN, socket.send(message)).await, Ok(Ok(())))
 }
 
 /// Why the node closed it may lie in the socket still.
@@ -257,7 +349,7 @@ fn refused(frame: Option<CloseFrame>) -> Ended {
     Ended::Refused { code: code.into(), reason: name, retry_after_ms }
 }
 
-async fn connect(url: &str) -> Result<Socket, Ended> {
+async fn connect(url: &str, slot: &Arc<Slot>) -> Result<Socket, Ended> {
     let request = url.into_client_request().map_err(|_| Ended::Lost)?;
     let uri = request.uri();
     let host = uri.host().ok_or(Ended::Lost)?.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -279,10 +371,11 @@ async fn connect(url: &str) -> Result<Socket, Ended> {
         .max_frame_size(Some(MESSAGE_BYTES_MAX))
         // A node says little to a publisher, and there is one of these for each camera.
         .read_buffer_size(MESSAGE_BYTES_MAX)
-        // Written at once, whatever it is.
-        .write_buffer_size(0)
-        .max_write_buffer_size(2 * CHUNK_BYTES_MAX);
-    match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+        // The line keeps what the socket does not take.
+        .write_buffer_size(0);
+    slot.lock().line = Some(Line::new(stream));
+    let wire = Wire(Arc::clone(slot));
+    match tokio_tungstenite::client_async_with_config(request, wire, Some(config)).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(answer)) => Err(Ended::Refused {
             code: answer.status().as_u16(),
@@ -294,144 +387,4 @@ async fn connect(url: &str) -> Result<Socket, Ended> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-    use tokio::task::JoinSet;
-    use tokio_tungstenite::accept_async;
-
-    use super::*;
-
-    /// Stands for a node.
-    struct Node(TcpListener);
-
-    type Publisher = WebSocketStream<TcpStream>;
-
-    impl Node {
-        async fn start() -> Self {
-            Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
-        }
-
-        fn url(&self) -> String {
-            format!("ws://{}/source-a/key/publish", self.0.local_addr().unwrap())
-        }
-
-        async fn publisher(&self) -> Publisher {
-            accept_async(self.0.accept().await.unwrap().0).await.unwrap()
-        }
-    }
-
-    fn start(url: String) -> (Pictures, JoinSet<Ended>) {
-        let (pictures, run) = publish(url);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(run);
-        (pictures, tasks)
-    }
-
-    async fn ended(mut tasks: JoinSet<Ended>) -> Ended {
-        tasks.join_next().await.unwrap().unwrap()
-    }
-
-    async fn chunk(publisher: &mut Publisher) -> Bytes {
-        match publisher.next().await {
-            Some(Ok(Message::Binary(chunk))) => chunk,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn pictures_are_chunks_as_they_are_and_the_end_is_told() {
-        let node = Node::start().await;
-        let (pictures, tasks) = start(node.url());
-        assert_eq!(pictures.show(Bytes::from_static(b"one")), Shown::Kept);
-        let mut publisher = node.publisher().await;
-        assert_eq!(chunk(&mut publisher).await, "one");
-        assert_eq!(pictures.show(Bytes::from(vec![7; 100_000])), Shown::Kept);
-        assert_eq!(chunk(&mut publisher).await, vec![7; 100_000]);
-        pictures.show(Bytes::from_static(b"last"));
-        pictures.finish();
-        assert_eq!(chunk(&mut publisher).await, "last");
-        let goodbye = publisher.next().await.unwrap().unwrap();
-        assert!(matches!(goodbye, Message::Close(Some(CloseFrame { code: CloseCode::Normal, .. }))));
-        drop(publisher);
-        assert_eq!(ended(tasks).await, Ended::Done);
-    }
-
-    #[tokio::test]
-    async fn of_pictures_that_wait_the_newest_is_sent() {
-        let node = Node::start().await;
-        let (pictures, _tasks) = start(node.url());
-        assert_eq!(pictures.show(Bytes::from_static(b"one")), Shown::Kept);
-        assert_eq!(pictures.show(Bytes::from_static(b"two")), Shown::InsteadOfOlder);
-        let mut publisher = node.publisher().await;
-        assert_eq!(chunk(&mut publisher).await, "two");
-    }
-
-    #[tokio::test]
-    async fn whoever_is_dropped_says_no_goodbye() {
-        let node = Node::start().await;
-        let (pictures, tasks) = start(node.url());
-        pictures.show(Bytes::from_static(b"one"));
-        let mut publisher = node.publisher().await;
-        assert_eq!(chunk(&mut publisher).await, "one");
-        drop(pictures);
-        assert_eq!(ended(tasks).await, Ended::Done);
-        assert!(!matches!(publisher.next().await, Some(Ok(_))));
-    }
-
-    #[tokio::test]
-    async fn why_the_node_closes_is_told() {
-        let node = Node::start().await;
-        let (pictures, tasks) = start(node.url());
-        pictures.show(Bytes::from_static(b"one"));
-        let mut publisher = node.publisher().await;
-        let busy = CloseFrame { code: 4409.into(), reason: "busy retry_after_ms=250".into() };
-        publisher.close(Some(busy)).await.unwrap();
-        let reason = "busy".to_owned();
-        assert_eq!(ended(tasks).await, Ended::Refused { code: 4409, reason, retry_after_ms: Some(250) });
-    }
-
-    #[tokio::test]
-    async fn where_nobody_is_there_it_is_lost() {
-        let node = Node::start().await;
-        let url = node.url();
-        drop(node);
-        let (pictures, tasks) = start(url);
-        pictures.show(Bytes::from_static(b"one"));
-        assert_eq!(ended(tasks).await, Ended::Lost);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_takes_nothing_is_given_up_and_nobody_waited_for_it() {
-        let node = Node::start().await;
-        let (pictures, tasks) = start(node.url());
-        pictures.show(Bytes::from_static(b"one"));
-        let publisher = node.publisher().await;
-        let picture = Bytes::from(vec![0; 8 << 20]);
-        let began = Instant::now();
-        for _ in 0..100 {
-            pictures.show(picture.clone());
-        }
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        assert_eq!(ended(tasks).await, Ended::Lost);
-        assert!(began.elapsed() >= WRITE_WITHIN);
-        drop(publisher);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn heartbeats_go_out_and_a_silent_node_is_given_up() {
-        let node = Node::start().await;
-        let (pictures, tasks) = start(node.url());
-        pictures.show(Bytes::from_static(b"one"));
-        let mut publisher = node.publisher().await;
-        assert_eq!(chunk(&mut publisher).await, "one");
-        let began = Instant::now();
-        let mut heartbeats = 0;
-        while let Some(Ok(message)) = publisher.next().await {
-            assert_eq!(message, Message::text(HEARTBEAT));
-            heartbeats += 1;
-        }
-        assert_eq!(heartbeats, 2);
-        assert_eq!(ended(tasks).await, Ended::Lost);
-        assert!(began.elapsed() >= IDLE_TIMEOUT);
-    }
-}
+mod tests;

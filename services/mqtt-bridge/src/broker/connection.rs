@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use relay_lifecycle::backoff::{Backoff, entropy};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -166,11 +165,7 @@ impl Connections {
             Event::Message(_, payload) if payload.len() > MESSAGE_BYTES_MAX => {
                 self.tell(Heard::TooLarge { bytes: payload.len() }).await
             }
-            Event::Message(topic, payload) => {
-                // A copy: the payload is a part of the buffer that packets are read into, which has the size of the largest
-                // that ever came, and would live as long.
-                self.tell(Heard::Message { topic, payload: Bytes::copy_from_slice(&payload) }).await
-            }
+            Event::Message(topic, payload) => self.tell(Heard::Message { topic, payload }).await,
             Event::Unreadable => self.tell(Heard::Unreadable).await,
             Event::Accepted
             | Event::SubscribeSent(_)

@@ -30,6 +30,7 @@ pub(crate) fn hear_anything(messages: &[Vec<u8>]) {
     }
     for effect in effects {
         if let Effect::Picture(_, picture) = effect {
+            let picture = picture.bytes();
             assert!(picture.starts_with(&[0xFF, 0xD8]) && picture.ends_with(&[0xFF, 0xD9]));
         }
     }

@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bytes::Bytes;
 use relay_proto::kerberos::Value;
 
 use super::base64;
+use crate::pictures::Picture;
 
 /// The largest picture, and the largest message there can be: old agents send whole frames of several megapixels.
 pub(super) const PICTURE_BYTES_MAX: usize = 4 << 20;
@@ -57,23 +57,26 @@ impl Bad {
 }
 
 /// Decodes a whole picture.
-pub(super) fn whole(text: &str) -> Result<Bytes, Bad> {
-    decode(text).and_then(checked)
+pub(super) fn whole(text: &str) -> Result<Picture, Bad> {
+    let mut picture = Picture::with_capacity(room(text)?);
+    picture.append(|to| base64::decode_to(text, to)).ok_or(Bad::Base64)?;
+    checked(picture)
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, Bad> {
-    if text.len() > PICTURE_BYTES_MAX.div_ceil(3) * 4 {
-        return Err(Bad::Size);
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    base64::decode_to(text, &mut bytes).ok_or(Bad::Base64)?;
-    if bytes.len() > PICTURE_BYTES_MAX { Err(Bad::Size) } else { Ok(bytes) }
+/// The room that a text takes when it is decoded, unless that is too much.
+fn room(text: &str) -> Result<usize, Bad> {
+    let blocks = text.len().div_ceil(4);
+    if blocks > PICTURE_BYTES_MAX.div_ceil(3) { Err(Bad::Size) } else { Ok(blocks * 3) }
 }
 
 /// Looks whether it begins and ends as a JPEG does. What lies between, the viewer's decoder looks at.
-fn checked(bytes: Vec<u8>) -> Result<Bytes, Bad> {
+fn checked(picture: Picture) -> Result<Picture, Bad> {
+    let bytes = picture.bytes();
+    if bytes.len() > PICTURE_BYTES_MAX {
+        return Err(Bad::Size);
+    }
     let is_jpeg = bytes.len() >= 4 && bytes.starts_with(&[0xFF, 0xD8]) && bytes.ends_with(&[0xFF, 0xD9]);
-    if is_jpeg { Ok(bytes.into()) } else { Err(Bad::Jpeg) }
+    if is_jpeg { Ok(picture) } else { Err(Bad::Jpeg) }
 }
 
 /// Which picture: of which device, and the number that the device gave it.
@@ -106,7 +109,7 @@ impl Assembler {
         device: usize,
         value: &Value<'_>,
         now_ms: u64,
-    ) -> Result<Option<Bytes>, Bad> {
+    ) -> Result<Option<Picture>, Bad> {
         let number = |field: Option<i64>| field.and_then(|n| usize::try_from(n).ok()).ok_or(Bad::Chunk);
         let id = value.id.integer().ok_or(Bad::Chunk)?;
         let index = number(value.chunk_index.integer())?;
@@ -121,7 +124,9 @@ impl Assembler {
         if self.done.get(&device).is_some_and(|(done, until_ms)| id <= *done && now_ms < *until_ms) {
             return Ok(None);
         }
-        let chunk = decode(value.chunk.text().ok_or(Bad::Chunk)?)?;
+        let text = value.chunk.text().ok_or(Bad::Chunk)?;
+        let mut chunk = Vec::with_capacity(room(text)?);
+        base64::decode_to(text, &mut chunk).ok_or(Bad::Base64)?;
         if chunk.is_empty() {
             return Err(Bad::Chunk);
         }
@@ -157,8 +162,8 @@ impl Assembler {
         if set.chunks.len() < set.count {
             return Ok(None);
         }
-        let mut picture = Vec::with_capacity(set.bytes);
-        set.chunks.values().for_each(|chunk| picture.extend_from_slice(chunk));
+        let mut picture = Picture::with_capacity(set.bytes);
+        set.chunks.values().for_each(|chunk| picture.append(|to| to.extend_from_slice(chunk)));
         // With those before it: whatever they lack comes too late to be looked at.
         for older in self.keys(device).into_iter().filter(|(_, other)| *other <= id) {
             self.drop_set(older);

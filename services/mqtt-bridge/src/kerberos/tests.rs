@@ -127,7 +127,7 @@ fn online(key: &str) -> Effect {
 }
 
 fn came(key: &str) -> [Effect; 2] {
-    [online(key), Effect::Picture(source(key), jpeg().into())]
+    [online(key), Effect::Picture(source(key), jpeg().as_slice().into())]
 }
 
 /// What was asked of the agents, of these effects.

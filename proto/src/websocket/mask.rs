@@ -1,37 +1,38 @@
-//! The mask of a client's frame (RFC 6455, section 5.3), which comes off again here.
+//! The mask of a client's frames (RFC 6455, section 5.3), which comes off as it was put on.
 
 /// Bytes that are worked on at once: a few vector registers.
 const BLOCK_BYTES: usize = 64;
 
 /// A mask, and how far it was used: the first of its bytes is always the next one due.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mask([u8; 4]);
+pub struct Mask([u8; 4]);
 
 impl Mask {
-    pub(crate) fn new(key: [u8; 4]) -> Self {
+    /// The mask of a frame with this key.
+    pub const fn new(key: [u8; 4]) -> Self {
         Self(key)
     }
 
-    /// Unmasks the next bytes of the payload in place.
-    pub(crate) fn unmask(&mut self, payload: &mut [u8]) {
-        unmask(self.word(), payload);
+    /// Masks the next bytes of the payload in place, or unmasks them.
+    pub fn apply(&mut self, payload: &mut [u8]) {
+        apply(self.word(), payload);
         self.advance(payload.len());
     }
 
     /// Appends the next bytes of the payload unmasked: in one pass, and without filling with zeros first.
-    pub(crate) fn unmask_onto(&mut self, masked: &[u8], payload: &mut Vec<u8>) {
+    pub fn unmask_onto(&mut self, masked: &[u8], payload: &mut Vec<u8>) {
         payload.reserve(masked.len());
         let word = self.word();
         let (blocks, rest) = masked.as_chunks::<BLOCK_BYTES>();
         for block in blocks {
             let mut block = *block;
-            unmask(word, &mut block);
+            apply(word, &mut block);
             payload.extend_from_slice(&block);
         }
         let from = payload.len();
         payload.extend_from_slice(rest);
         // A block is a multiple of the mask, which therefore is where it was.
-        unmask(word, &mut payload[from..]);
+        apply(word, &mut payload[from..]);
         self.advance(masked.len());
     }
 
@@ -48,10 +49,10 @@ impl Mask {
 
 /// Word by word, which becomes vectors. Inlined, so that a block stays in registers.
 #[inline(always)]
-fn unmask(word: u64, payload: &mut [u8]) {
+fn apply(word: u64, payload: &mut [u8]) {
     let (words, rest) = payload.as_chunks_mut::<8>();
-    for masked in words {
-        *masked = (u64::from_ne_bytes(*masked) ^ word).to_ne_bytes();
+    for bytes in words {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
     for (byte, key) in rest.iter_mut().zip(word.to_ne_bytes()) {
         *byte ^= key;
@@ -75,7 +76,7 @@ mod tests {
             for len in 0..200 {
                 let masked = &bytes[at..at + len];
                 let mut in_place = bytes.clone();
-                Mask::new(KEY).unmask(&mut in_place[at..at + len]);
+                Mask::new(KEY).apply(&mut in_place[at..at + len]);
                 assert_eq!(in_place[at..at + len], byte_by_byte(masked), "{len} at {at}");
                 assert_eq!((&in_place[..at], &in_place[at + len..]), (&bytes[..at], &bytes[at + len..]));
                 let mut copied = bytes[..at].to_vec();
@@ -95,7 +96,7 @@ mod tests {
                 let mut payload = vec![];
                 mask.unmask_onto(&bytes[..first], &mut payload);
                 payload.extend_from_slice(&bytes[first..first + second]);
-                mask.unmask(&mut payload[first..]);
+                mask.apply(&mut payload[first..]);
                 mask.unmask_onto(&bytes[first + second..], &mut payload);
                 assert_eq!(payload, byte_by_byte(&bytes), "{first}, then {second}");
             }
