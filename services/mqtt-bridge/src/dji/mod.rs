@@ -8,6 +8,7 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod asked;
 mod calls;
 mod fleet;
 #[cfg(fuzzing)]
@@ -21,6 +22,7 @@ use relay_proto::dji::{Capacity, Channel, Message, Product, Service, Topic, Vide
 use relay_proto::source::{Command, Part, SourceId, SourceReason};
 use serde_json::{Value as Json, json};
 
+use self::asked::What;
 use self::calls::{Call, Calls, Purpose, TRIES_MAX, TRY_MS};
 use self::fleet::{Fleet, OFFLINE_MS, Waits};
 pub use self::settings::{Configured, Onboarding, Settings};
@@ -31,6 +33,7 @@ const MALFORMED_MESSAGE: &str = "dji_message";
 const MALFORMED_LONG: &str = "dji_long";
 const LATE_REPLY: &str = "late_reply";
 const TOO_MANY_DEVICES: &str = "dji_devices";
+const TOO_MANY_ASKED: &str = "dji_asked";
 
 /// What is kept of a gateway has this name, and its serial number after it.
 const MEMORY_PREFIX: &str = "dji/";
@@ -167,7 +170,7 @@ impl Dji {
             Purpose::Change(ticket) => {
                 let answer = match result {
                     0 => {
-                        self.keep(call.video, &call.service);
+                        self.keep(call.video, &call.service, effects);
                         Ok(json!({ "applied": true }))
                     }
                     code => Err(CommandError::Refused { code, text: relay_proto::dji::text(code) }),
@@ -344,6 +347,15 @@ impl Driver for Dji {
         if let Some(sn) = name.strip_prefix(MEMORY_PREFIX).and_then(|sn| sn.parse::<Part>().ok()) {
             self.recall_gateway(&sn, text, effects);
         }
+        if let Some((what, source)) = What::of(name)
+            && let Some(video) = VideoId::of(&source).and_then(|id| self.fleet.video(&id))
+        {
+            self.fleet.videos[video].asked.take(what, text);
+        }
+    }
+
+    fn asked_names(&self, source: &SourceId) -> Vec<String> {
+        What::ALL.map(|what| what.name(source)).into()
     }
 
     fn devices(&self, now: Now) -> Json {
