@@ -45,13 +45,16 @@ pub(crate) struct Dji {
     fleet: Fleet,
     calls: Calls,
     random: fastrand::Rng,
+    /// The first half of the names of all transactions of this run: by it a reply is known to be to a call of this bridge.
+    own: u64,
 }
 
 impl Dji {
     /// A driver of all gateways, which knows the configured cameras at once. The seed makes the names of its messages.
     pub(crate) fn new(settings: Settings, seed: u64, effects: &mut Effects) -> Self {
-        let random = fastrand::Rng::with_seed(seed);
-        let mut driver = Self { settings, fleet: Fleet::default(), calls: Calls::default(), random };
+        let mut random = fastrand::Rng::with_seed(seed);
+        let own = random.u64(..);
+        let mut driver = Self { settings, fleet: Fleet::default(), calls: Calls::default(), random, own };
         for Configured { source, gateway } in driver.settings.cameras.clone() {
             let Some(id) = VideoId::of(&source) else { continue };
             let Some(video) = driver.fleet.video(&id) else { continue };
@@ -117,12 +120,24 @@ impl Dji {
 
     /// Tries a call, once more perhaps: under new names, so that answers to the tries before are known as such.
     fn send(&mut self, mut call: Call, now: Now, effects: &mut Effects) {
-        call.tid = uuid(self.random.u128(..));
+        let random = self.random.u64(..);
+        call.tid = self.tid(random);
         call.bid = uuid(self.random.u128(..));
         call.tries += 1;
         call.until_ms = now.ms.saturating_add(TRY_MS);
         self.publish(&call, now, effects);
         self.calls.insert(call);
+    }
+
+    /// The name of a transaction.
+    fn tid(&self, random: u64) -> String {
+        uuid(u128::from(self.own) << 64 | u128::from(random))
+    }
+
+    fn is_own(&self, tid: &str) -> bool {
+        // Up to the dash between both halves.
+        const HALF: usize = 19;
+        tid.get(..HALF).is_some_and(|half| self.tid(0).starts_with(half))
     }
 
     /// Calls that nobody is to wait for any more.
@@ -158,7 +173,9 @@ impl Dji {
         });
         match settled {
             Some(video) => self.fleet.videos[video].settled = None,
-            None => effects.push(Effect::Malformed(LATE_REPLY)),
+            None if self.is_own(tid) => effects.push(Effect::Malformed(LATE_REPLY)),
+            // To another bridge, or to another server.
+            None => {}
         }
     }
 
