@@ -126,7 +126,7 @@ async fn what_is_not_kept_yet_is_newer_than_what_is() {
     rig.registry.set_outage(true);
     rig.core.recall();
     rig.happens([Effect::Known(cam(), true), Effect::Remember(asked(&cam()), "newer".to_owned())]);
-    let _ = rig.command(start());
+    let _answered = rig.command(start());
     rig.pass(Duration::from_secs(5)).await;
     assert!(is_forced(&rig) && !is_held(&rig));
     rig.registry.set_outage(false);
@@ -144,7 +144,7 @@ async fn what_is_asked_while_the_registry_tells_is_not_undone_by_it() {
     rig.happens([Effect::Known(cam(), true)]);
     rig.core.recall();
     // The registry has told, and nobody has looked at it yet.
-    while rig.core.jobs.len() > 0 {
+    while !rig.core.jobs.is_empty() {
         let told = rig.core.jobs.join_next().await.unwrap();
         rig.happens([Effect::Remember(asked(&cam()), "newer".to_owned())]);
         assert!(rig.core.jobs.is_empty(), "nothing is kept before that");
