@@ -3,8 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::{memchr2, memmem};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+/// Below this a message is not worth to be looked at twice.
+const LONG_BYTES: usize = 1 << 10;
 
 /// An agent's message. What is not read is not kept.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -19,6 +23,50 @@ pub struct Message<'a> {
     pub hidden: Scalar<'a>,
     /// What it says.
     pub payload: Payload<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads a message: what `serde_json` makes of it, sooner. Nearly all of one with a picture is the picture's text, of which
+    /// only the ends are looked for; the rest goes to `space` and is read as JSON. So a control character in that text, which
+    /// JSON forbids, is left to whoever reads the base64.
+    ///
+    /// # Errors
+    /// Those of JSON.
+    pub fn read(json: &'a [u8], space: &'a mut Vec<u8>) -> serde_json::Result<Self> {
+        let Some((before, image, after)) = around_image(json) else { return serde_json::from_slice(json) };
+        space.clear();
+        space.extend_from_slice(before);
+        space.extend_from_slice(after);
+        let space: &'a [u8] = space;
+        let mut message: Self = serde_json::from_slice(space)?;
+        match &mut message.payload.value.image {
+            Scalar::Text(text) if std::ptr::eq(text.as_ptr(), space[before.len()..].as_ptr()) => {
+                *text = Cow::Borrowed(image);
+                Ok(message)
+            }
+            // It was the text of something else.
+            _ => serde_json::from_slice(json),
+        }
+    }
+}
+
+/// What stands before, in and after the text of the first field of this name, if it can be told without reading all.
+fn around_image(json: &[u8]) -> Option<(&[u8], &str, &[u8])> {
+    const NAME: &[u8] = br#""image""#;
+    if json.len() < LONG_BYTES {
+        return None;
+    }
+    let name = memmem::find(json, NAME)?;
+    // In valid JSON a quote that stands here begins a text: one that ends it is not followed by a letter.
+    if !matches!(json[..name].trim_ascii_end().last(), Some(b'{' | b',')) {
+        return None;
+    }
+    let value = json[name + NAME.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    let text = value.strip_prefix(b"\"")?;
+    let end = memchr2(b'"', b'\\', text).filter(|end| text[*end] == b'"')?;
+    let (image, after) = text.split_at(end);
+    let before = json.len() - text.len();
+    Some((&json[..before], std::str::from_utf8(image).ok()?, after))
 }
 
 /// What a message says: in clear, or as one of two texts that are to be decrypted to another payload.
@@ -257,7 +305,8 @@ mod tests {
         let json = br#"{"mid":"m","device_id":"cam1","timestamp":1767225602,"encrypted":false,"hidden":false,
             "public_key":"","fingerprint":"","payload":{"version":"","action":"receive-sd-stream","device_id":"cam1",
             "signature":"","encrypted_value":"","hidden_value":"","value":{"image":"/9j/4AAQ"}}}"#;
-        let message: Message<'_> = serde_json::from_slice(json).unwrap();
+        let mut space = Vec::new();
+        let message = Message::read(json, &mut space).unwrap();
         assert_eq!(message.device_id.0, "cam1");
         assert!(!message.hidden.is_true() && !message.encrypted.is_true());
         assert_eq!(Reply::of(&message.payload.action.0), Some(Reply::Picture));
@@ -293,7 +342,57 @@ mod tests {
         assert_eq!(Reply::of(&message.payload.action.0), None);
     }
 
+    /// What a message reads as, both ways.
+    fn both_ways(json: &[u8]) -> (Option<String>, Option<String>) {
+        let mut space = Vec::new();
+        let sooner = Message::read(json, &mut space).ok().map(|message| format!("{message:?}"));
+        (sooner, serde_json::from_slice::<Message<'_>>(json).ok().map(|message| format!("{message:?}")))
+    }
+
+    #[test]
+    fn a_long_picture_is_found_by_its_ends_and_only_where_it_is_one() {
+        let long = "A".repeat(LONG_BYTES);
+        let image = format!(r#""image" : "{long}""#);
+        for json in [
+            format!(r#"{{"payload":{{"value":{{{image}}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"id":1, {image},"id":2}}}},"device_id":"d"}}"#),
+            // Of something else, of nothing, escaped, twice, and as a part of other texts.
+            format!(r#"{{{image},"payload":{{"value":{{"image":""}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"a":{{{image}}},"image":"{long}B"}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"image":"\/{long}"}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"image":7,{image}}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{{image},"image":"B"}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"a\"image":"{long}",{image}}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"a":",\"image\":\"{long}"}}}}}}"#),
+            format!(r#"{{"payload":{{"value":{{"\\"image":"{long}"}}}}}}"#),
+        ] {
+            let (sooner, later) = both_ways(json.as_bytes());
+            assert_eq!(sooner, later, "{}", json.replace(&long, "…"));
+        }
+        let control = format!("{{\"payload\":{{\"value\":{{\"image\":\"{long}\n\"}}}}}}");
+        assert!(matches!(both_ways(control.as_bytes()), (Some(_), None)));
+    }
+
     proptest! {
+        #[test]
+        fn whatever_stands_where_it_is_read_as_json_is(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "\"", "\\", ":", ",", " ", "\"image\"", "\"image\":\"", "\"value\":{", "\"payload\":{", "AAAA",
+                "\"a\":1", "\"}}}", "é",
+            ]), 0..24),
+            pad in any::<bool>(),
+        ) {
+            let pad = if pad { "A".repeat(LONG_BYTES) } else { String::new() };
+            for json in [
+                format!("{{\"payload\":{{\"value\":{{\"image\":\"{pad}{}", parts.concat()),
+                format!("{{\"payload\":{{{}\"value\":{{\"image\":\"{pad}\"}}}}}}", parts.concat()),
+                format!("{}{}", parts.concat(), " ".repeat(LONG_BYTES)),
+            ] {
+                let (sooner, later) = both_ways(json.as_bytes());
+                prop_assert_eq!(sooner, later);
+            }
+        }
+
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = serde_json::from_slice::<Message<'_>>(&bytes);

@@ -18,10 +18,12 @@ pub const BANS_MAX: usize = 256;
 /// Nodes that a registry tells of: four times the largest cluster that is planned for, and an answer of about 2 MiB.
 pub const NODES_MAX: usize = 4096;
 
-/// Leases of sources that one call asks for: a script keeps all others waiting, and this many take it about a millisecond.
+/// Leases of sources, or texts of them, that one call asks for: a script keeps all others waiting, and this many take it about
+/// a millisecond.
 pub const SOURCES_AT_ONCE: usize = 256;
 
-/// Texts that are remembered of devices: one of each gateway of the largest fleet that is planned for.
+/// Texts that are remembered of devices: one of each gateway of the largest fleet that is planned for, and what operators asked
+/// for.
 pub const MEMORIES_MAX: usize = 4096;
 
 /// The longest text that is remembered: what a gateway can do takes 2 KiB for each camera.
@@ -53,6 +55,8 @@ pub mod script {
     pub const RELEASE_SOURCES: &str = include_str!("release_sources.lua");
     /// Keeps a text, or tells all.
     pub const REMEMBER: &str = include_str!("remember.lua");
+    /// Tells what is kept under some names.
+    pub const RECALL: &str = include_str!("recall.lua");
 }
 
 /// The keys of one cluster. Whatever a script touches of a channel has one hash tag, so that Redis Cluster keeps it together.

@@ -69,6 +69,9 @@ pub trait Registry: fmt::Debug + Send + Sync {
 
     /// What is kept, by name.
     fn remembered(&self) -> Answer<'_, Vec<(String, String)>>;
+
+    /// What is kept under these names, by name; the others are left out.
+    fn recall<'a>(&'a self, names: &'a [String]) -> Answer<'a, Vec<(String, String)>>;
 }
 
 /// What a registry answers, in its own time.

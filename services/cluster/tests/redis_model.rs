@@ -254,6 +254,9 @@ impl<'a> Pair<'a> {
                 self.model.remember(&name, &text, ttl, now);
             }
             Step::Recall => {
+                // One of them is never kept. Asked first: the other call lets go of what is over.
+                let names = [3, 0, 2].map(|name| format!("device {name}"));
+                assert_eq!(self.redis.recall(&names).await.unwrap(), self.model.recall(&names, now));
                 assert_eq!(self.redis.remembered().await.unwrap(), self.model.remembered(now));
             }
             Step::Pass(time) => {
@@ -490,6 +493,12 @@ async fn so_much_is_remembered_and_no_more() {
     let kept = redis.remembered().await.unwrap();
     assert_eq!(kept.len(), MEMORIES_MAX);
     assert_eq!(kept, model.remembered(1));
+    // More names than one call of a script takes.
+    let names: Vec<String> = (0..2 * SOURCES_AT_ONCE + 1).map(|index| format!("{index}")).collect();
+    let some = redis.recall(&names).await.unwrap();
+    assert_eq!(some, model.recall(&names, 1));
+    assert!(some.len() > SOURCES_AT_ONCE);
+    assert_eq!(redis.recall(&[]).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 mod asks;
 mod jobs;
 mod leases;
+mod memory;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -124,10 +125,7 @@ pub(crate) struct Core {
     /// In the order in which they were given out.
     tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
-    /// What is to be remembered, by name, and the registry has not kept yet.
-    unkept: BTreeMap<String, String>,
-    /// Whether the registry is about to keep one.
-    keeps: bool,
+    memory: memory::Memory,
     leases: leases::Round,
     tellings: tell::Rounds,
     began: Instant,
@@ -199,8 +197,7 @@ impl Core {
             roster,
             tickets: BTreeMap::new(),
             next_ticket: 0,
-            unkept: BTreeMap::new(),
-            keeps: false,
+            memory: memory::Memory::default(),
             leases: leases::Round::default(),
             tellings: tell::Rounds::default(),
             began: Instant::now(),
@@ -291,6 +288,7 @@ impl Core {
             self.machine(&source, |machine| machine.tick(now.ms));
         }
         self.give_tickets_up();
+        self.look_after_memories();
         self.look_after_leases();
         self.tell_all();
     }
@@ -440,12 +438,6 @@ impl Core {
             self.entries.insert(source.clone(), entry);
         }
         self.entries.get_mut(source)
-    }
-
-    /// What was remembered by an earlier run, or by another bridge.
-    fn recall(&mut self) {
-        let registry = Arc::clone(&self.links.registry);
-        self.jobs.spawn(async move { Done::Remembered(registry.remembered().await) });
     }
 
     /// Whether another bridge goes on with the sources of this one. While nobody can be heard that is not known, and sources

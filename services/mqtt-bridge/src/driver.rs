@@ -9,6 +9,10 @@ use relay_proto::source::{Command, SourceId, SourceReason, StartOptions};
 
 use crate::pictures::Picture;
 
+/// What is remembered under a name that begins so was asked of the source whose name ends it. It is kept for longer than what
+/// devices told, and given to [`Driver::recall`] whenever a bridge gets the source's lease.
+pub(crate) const ASKED_PREFIX: &str = "asked/";
+
 /// The time, as a driver is told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
@@ -56,6 +60,11 @@ pub(crate) trait Driver: fmt::Debug + Send {
 
     /// What it once gave to [`Effect::Remember`], in an earlier run or on another bridge.
     fn recall(&mut self, name: &str, text: &str, now: Now, effects: &mut Effects);
+
+    /// The names under which it remembers what was asked of a source.
+    fn asked_names(&self, _source: &SourceId) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Its devices and what they can do, for `GET /v1/devices`.
     fn devices(&self, now: Now) -> serde_json::Value;

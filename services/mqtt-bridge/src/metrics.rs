@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) not_sent: IntCounter,
     pub(crate) broker_connected: IntGauge,
     pub(crate) registry_errors: IntCounter,
+    pub(crate) not_remembered: IntCounter,
 }
 
 impl Metrics {
@@ -67,6 +68,10 @@ impl Metrics {
             )?,
             broker_connected,
             registry_errors: counter("registry_errors_total", "Calls of the registry that failed")?,
+            not_remembered: counter(
+                "not_remembered_total",
+                "Things that the registry was not given to keep, as there are too many",
+            )?,
         })
     }
 }

@@ -124,4 +124,8 @@ impl Registry for MemoryRegistry {
     fn remembered(&self) -> Answer<'_, Vec<(String, String)>> {
         self.answer(Table::remembered)
     }
+
+    fn recall<'a>(&'a self, names: &'a [String]) -> Answer<'a, Vec<(String, String)>> {
+        self.answer(|table, now| table.recall(names, now))
+    }
 }

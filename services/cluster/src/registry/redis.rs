@@ -44,6 +44,7 @@ struct Scripts {
     hold_sources: Script,
     release_sources: Script,
     remember: Script,
+    recall: Script,
 }
 
 impl RedisRegistry {
@@ -190,6 +191,21 @@ impl Registry for RedisRegistry {
         let args = vec![String::new(), String::new(), "0".to_owned(), MEMORIES_MAX.to_string()];
         self.link.run(&self.scripts.remember, self.keys.memories().into(), args, reply::memories)
     }
+
+    fn recall<'a>(&'a self, names: &'a [String]) -> Answer<'a, Vec<(String, String)>> {
+        self.link
+            .call(async move |mut connection| {
+                let mut kept = Vec::new();
+                for some in names.chunks(SOURCES_AT_ONCE) {
+                    let answer =
+                        self.scripts.recall.run(&mut connection, &self.keys.memories(), some).await?;
+                    kept.extend(reply::memories(answer)?);
+                }
+                kept.sort_unstable();
+                Ok(kept)
+            })
+            .boxed()
+    }
 }
 
 impl Scripts {
@@ -205,6 +221,7 @@ impl Scripts {
             hold_sources: Script::new(script::HOLD_SOURCES),
             release_sources: Script::new(script::RELEASE_SOURCES),
             remember: Script::new(script::REMEMBER),
+            recall: Script::new(script::RECALL),
         }
     }
 }

@@ -199,6 +199,15 @@ impl Table {
         self.memories.iter().map(|(name, (text, _))| (name.clone(), text.clone())).collect()
     }
 
+    /// See [`Registry::recall`](super::Registry::recall).
+    pub fn recall(&self, names: &[String], now: u64) -> Vec<(String, String)> {
+        let kept = names.iter().filter_map(|name| Some((name, self.memories.get(name)?)));
+        let kept = kept.filter(|(_, (_, until))| *until > now);
+        let mut kept: Vec<_> = kept.map(|(name, (text, _))| (name.clone(), text.clone())).collect();
+        kept.sort_unstable();
+        kept
+    }
+
     /// Lets go of what Redis would have let expire.
     pub fn expire(&mut self, now: u64) {
         let forgotten = &mut self.forgotten;

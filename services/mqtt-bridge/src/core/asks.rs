@@ -114,8 +114,9 @@ impl Core {
     fn force(&mut self, source: &SourceId, options: Option<relay_proto::source::StartOptions>, reply: Reply) {
         if let Some(entry) = self.entries.get_mut(source) {
             entry.is_forced = options.is_some();
-            entry.options = options.unwrap_or_default();
+            entry.options = options.clone().unwrap_or_default();
         }
+        self.remember_start(source, options.as_ref());
         self.want(source);
         self.settle();
         let told = self.entries.get(source).and_then(|entry| entry.told.clone());

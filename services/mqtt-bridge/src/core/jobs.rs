@@ -1,5 +1,6 @@
 //! What takes time, apart from the core: what it hears of the cluster, what it says to it, and calls whose end it is told of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,10 @@ use futures_util::StreamExt;
 use relay_cluster::registry::Unavailable;
 use relay_cluster::{Backbone, Links};
 use relay_proto::backbone::{Peer, Subjects};
-use relay_proto::registry::MEMORIES_MAX;
 use relay_proto::source::SourceId;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::{Core, Url};
@@ -28,8 +28,9 @@ const OUTBOX_MAX: usize = 4096;
 /// What a message out may take.
 const OUT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often a subscription is tried while there is no connection and nobody tells of one.
-const RETRY: Duration = Duration::from_secs(2);
+/// How often what failed is tried again: a subscription while there is no connection and nobody tells of one, a call of the
+/// registry.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 
 /// Something from the cluster.
 #[derive(Debug)]
@@ -49,8 +50,9 @@ pub(super) enum Outside {
 pub(super) enum Done {
     Picked(SourceId, u64, Option<Picked>),
     PicturesEnded(SourceId, u64, Ended),
-    Held(Vec<SourceId>, Result<Vec<bool>, Unavailable>),
-    Remembered(Result<Vec<(String, String)>, Unavailable>),
+    Held(Vec<SourceId>, Result<super::leases::Held, Unavailable>),
+    /// What was not kept yet when it was asked for, and all that is remembered.
+    Remembered(BTreeSet<String>, Result<Vec<(String, String)>, Unavailable>),
     /// What was kept under this name, or was not.
     Kept(String, String, Result<(), Unavailable>),
     Nothing,
@@ -129,29 +131,6 @@ impl Core {
         }
     }
 
-    pub(super) fn remember(&mut self, name: String, text: String) {
-        if self.unkept.len() < MEMORIES_MAX || self.unkept.contains_key(&name) {
-            self.unkept.insert(name, text);
-            self.keep(Duration::ZERO);
-        }
-    }
-
-    /// Has the registry keep what is to be remembered: one after the other, and again until it does.
-    fn keep(&mut self, after: Duration) {
-        if self.keeps {
-            return;
-        }
-        let Some((name, text)) = self.unkept.first_key_value() else { return };
-        let (name, text) = (name.clone(), text.clone());
-        let registry = Arc::clone(&self.links.registry);
-        self.keeps = true;
-        self.jobs.spawn(async move {
-            sleep(after).await;
-            let kept = registry.remember(&name, &text, super::leases::REMEMBERED).await;
-            Done::Kept(name, text, kept)
-        });
-    }
-
     pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
         let now = self.now();
         match done {
@@ -168,36 +147,8 @@ impl Core {
                 self.machine(&source, |machine| machine.node_failed(ended == Ended::Lost, now.ms));
             }
             Ok(Done::Held(sources, held)) => self.lease_round_done(sources, held),
-            Ok(Done::Remembered(Ok(memories))) => {
-                let mut effects = Vec::new();
-                for (name, text) in memories {
-                    for (_, driver) in &mut self.drivers {
-                        driver.recall(&name, &text, now, &mut effects);
-                    }
-                }
-                self.effects(effects);
-            }
-            Ok(Done::Remembered(Err(_))) => {
-                self.metrics.registry_errors.inc();
-                // Until it answers: without it, devices that say nothing of their own accord are not known.
-                let registry = Arc::clone(&self.links.registry);
-                self.jobs.spawn(async move {
-                    sleep(RETRY).await;
-                    Done::Remembered(registry.remembered().await)
-                });
-            }
-            Ok(Done::Kept(name, text, kept)) => {
-                self.keeps = false;
-                if kept.is_err() {
-                    self.metrics.registry_errors.inc();
-                    return self.keep(RETRY);
-                }
-                // Something newer may be to be kept already.
-                if self.unkept.get(&name) == Some(&text) {
-                    self.unkept.remove(&name);
-                }
-                self.keep(Duration::ZERO);
-            }
+            Ok(Done::Remembered(unkept, memories)) => self.recalled(unkept, memories),
+            Ok(Done::Kept(name, text, kept)) => self.kept(&name, &text, kept),
             Ok(Done::Nothing) => {}
             Err(panic) => error!(error = %panic, "a job of the bridge panicked"),
         }

@@ -20,8 +20,8 @@ const RENEW_MS: u64 = 2_000;
 /// How long the second bridge waits for the first to take what both could; the third twice as long.
 const RANK_WAIT_MS: u64 = 1_500;
 
-/// How long what is remembered of devices is kept.
-pub(super) const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Which leases this bridge has, and what was asked of the sources that it had not before.
+pub(super) type Held = (Vec<bool>, Vec<(String, String)>);
 
 /// When leases are asked for next.
 #[derive(Debug, Default)]
@@ -40,6 +40,11 @@ impl Round {
         } else {
             self.at = self.at.min(now);
         }
+    }
+
+    /// Whether leases are being asked for, and with them what was asked of their sources.
+    pub(super) fn is_running(&self) -> bool {
+        self.runs
     }
 
     pub(super) fn next(&self) -> Option<u64> {
@@ -91,6 +96,9 @@ impl Core {
         if wanted.is_empty() && given_back.is_empty() {
             return;
         }
+        let is_new = |source: &SourceId| self.entries.get(source).is_some_and(|entry| !entry.is_held);
+        let asked = |source: &SourceId| if is_new(source) { self.asked_names(source) } else { Vec::new() };
+        let asked: Vec<Vec<String>> = wanted.iter().map(asked).collect();
         self.leases.runs = true;
         let (registry, holder) = (Arc::clone(&self.links.registry), self.peer.incarnation);
         self.jobs.spawn(async move {
@@ -104,25 +112,40 @@ impl Core {
                 [] => released.map(|()| Vec::new()),
                 sources => registry.hold_sources(sources, holder, TTL).await,
             };
+            let held = match held {
+                Ok(held) => {
+                    let names = held.iter().zip(asked).filter(|(is_held, _)| **is_held);
+                    let names: Vec<String> = names.flat_map(|(_, names)| names).collect();
+                    let memories = match names.as_slice() {
+                        [] => Ok(Vec::new()),
+                        names => registry.recall(names).await,
+                    };
+                    memories.map(|memories| (held, memories))
+                }
+                Err(error) => Err(error),
+            };
             Done::Held(wanted, held)
         });
     }
 
-    pub(super) fn lease_round_done(&mut self, sources: Vec<SourceId>, held: Result<Vec<bool>, Unavailable>) {
+    pub(super) fn lease_round_done(&mut self, sources: Vec<SourceId>, held: Result<Held, Unavailable>) {
         let now = self.now().ms;
         self.leases.runs = false;
         if std::mem::take(&mut self.leases.again) {
             self.leases.at = now;
         }
-        let held = match held {
+        let (held, memories) = match held {
             Ok(held) => held,
             Err(error) => {
                 // Who has a source goes on with it, and nobody takes one.
                 self.metrics.registry_errors.inc();
                 debug!(%error, "leases not asked for");
-                return;
+                return self.keep(Duration::ZERO);
             }
         };
+        // Before anything is begun.
+        self.take_memories(memories);
+        self.keep(Duration::ZERO);
         for (source, is_held) in sources.into_iter().zip(held) {
             let Some(entry) = self.entries.get_mut(&source) else { continue };
             if std::mem::replace(&mut entry.is_held, is_held) != is_held {

@@ -1,6 +1,8 @@
 //! A core without a socket: its registry and backbone are in memory, its broker and stream-manager are closed ports, and its
 //! driver does what a test says.
 
+mod memory;
+
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -28,6 +30,8 @@ struct Script {
     effects: Effects,
     /// How many devices there are.
     devices: usize,
+    /// What it was given back.
+    recalled: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -85,7 +89,13 @@ impl Driver for Scripted {
         self.script().next
     }
 
-    fn recall(&mut self, _name: &str, _text: &str, _now: Now, _effects: &mut Effects) {}
+    fn recall(&mut self, name: &str, text: &str, _now: Now, _effects: &mut Effects) {
+        self.script().recalled.push((name.to_owned(), text.to_owned()));
+    }
+
+    fn asked_names(&self, source: &SourceId) -> Vec<String> {
+        vec![asked(source)]
+    }
 
     fn devices(&self, _now: Now) -> Json {
         let devices = self.script().devices;
@@ -107,7 +117,11 @@ impl Rig {
     }
 
     fn with(always_on: Vec<SourceId>) -> Self {
-        let registry = Arc::new(MemoryRegistry::new());
+        Self::beside(Arc::new(MemoryRegistry::new()), 1, always_on)
+    }
+
+    /// The bridge of this number, with a registry that others may have too.
+    fn beside(registry: Arc<MemoryRegistry>, number: u64, always_on: Vec<SourceId>) -> Self {
         let links = Links { registry: Arc::clone(&registry) as _, ..Links::alone() };
         let settings = broker::Settings {
             url: "mqtt://127.0.0.1:1".to_owned(),
@@ -120,7 +134,7 @@ impl Rig {
         let driver = Scripted::default();
         let (core, desk, requests) = Core::new(Parts {
             links,
-            peer: Peer { node: "b1".parse().unwrap(), incarnation: Incarnation::new(1) },
+            peer: peer(number),
             publisher,
             picker: Picker::new(&["http://127.0.0.1:1".to_owned()], None).unwrap(),
             drivers: vec![(SourceKind::Kerberos, Box::new(driver.clone()))],
@@ -159,12 +173,29 @@ impl Rig {
         }
     }
 
+    /// Another bridge tells that it is there.
+    fn hears_of_bridge(&mut self, number: u64) {
+        let by = peer(number);
+        let whole = SourcesReport::Whole { by, round: 1, part: 0, parts: 1, sources: Vec::new() };
+        let now = self.core.now().ms;
+        self.core.heard_of_others(&to_json(&whole), now);
+    }
+
     fn command(&mut self, command: Command) -> oneshot::Receiver<Answered> {
         let (answer, answered) = oneshot::channel();
         self.core.ask(Ask::Command { source: cam(), command }, Reply::Here(answer));
         self.core.settle();
         answered
     }
+}
+
+fn peer(number: u64) -> Peer {
+    Peer { node: format!("b{number}").parse().unwrap(), incarnation: Incarnation::new(number) }
+}
+
+/// What the driver remembers of a source has this name.
+fn asked(source: &SourceId) -> String {
+    format!("asked/lens/{source}")
 }
 
 fn cam() -> SourceId {
@@ -289,7 +320,7 @@ async fn what_is_to_be_remembered_waits_for_the_registry_one_by_one() {
     let kept = rig.registry.remembered().await.unwrap();
     assert_eq!(kept.len(), 1000);
     assert!(kept.iter().all(|(name, text)| text == if name == "7" { "new" } else { "old" }));
-    assert_eq!((rig.core.unkept.len(), rig.core.jobs.len()), (0, 0));
+    assert_eq!((rig.core.memory.unkept.len(), rig.core.jobs.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,10 +372,7 @@ async fn left(shared: bool, has_other: bool) -> Vec<String> {
     rig.pass(Duration::from_secs(1)).await;
     assert!(rig.core.entries[&cam()].is_held);
     if has_other {
-        let by = Peer { node: "b2".parse().unwrap(), incarnation: Incarnation::new(2) };
-        let whole = SourcesReport::Whole { by, round: 1, part: 0, parts: 1, sources: Vec::new() };
-        let now = rig.core.now().ms;
-        rig.core.heard_of_others(&to_json(&whole), now);
+        rig.hears_of_bridge(2);
     }
     rig.driver.said();
     let (_sender, heard) = mpsc::channel(1);

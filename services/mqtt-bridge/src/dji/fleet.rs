@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use relay_proto::dji::{Capacity, Device, ITEMS_MAX, Limit, Product, SubDevice, VideoId};
-use relay_proto::source::{CameraPosition, Part, SourceId};
+use relay_proto::source::{Part, SourceId};
 use serde_json::{Value as Json, json};
+
+use super::asked::Asked;
 
 /// A gateway is gone that says nothing for so long. Docks tell of themselves every other second.
 pub(super) const OFFLINE_MS: u64 = 60_000;
@@ -149,14 +151,11 @@ pub(super) struct Video {
     /// What the gateway says.
     pub(super) live: Option<bool>,
     pub(super) lens: Option<String>,
+    /// Whether its lens was told since it was told to start: a start may change it.
+    pub(super) is_lens_fresh: bool,
     pub(super) quality: Option<i64>,
     pub(super) waits: Option<Waits>,
-    /// How it was asked to be.
-    pub(super) asked_quality: Option<u8>,
-    pub(super) asked_lens: Option<String>,
-    pub(super) asked_position: Option<CameraPosition>,
-    /// The quality it was last started with, by who started it.
-    pub(super) option_quality: Option<u8>,
+    pub(super) asked: Asked,
     /// A transaction that other news has ended: its reply may come, and is of no use.
     pub(super) settled: Option<(String, String)>,
 }
@@ -271,12 +270,10 @@ impl Fleet {
             may_be_ours: false,
             live: None,
             lens: None,
+            is_lens_fresh: false,
             quality: None,
             waits: None,
-            asked_quality: None,
-            asked_lens: None,
-            asked_position: None,
-            option_quality: None,
+            asked: Asked::default(),
             settled: None,
         });
         self.by_id.insert(id.clone(), video);

@@ -24,6 +24,9 @@ pub(crate) fn hear_anything(messages: &[Vec<u8>]) {
         driver.command(Ticket(at.ms), &source, &Command::Quality { quality: 1 }, at, &mut effects);
         driver.heard(topic, &Bytes::copy_from_slice(message), at, &mut effects);
         driver.recall("dji/B", &String::from_utf8_lossy(message), at, &mut effects);
+        for name in driver.asked_names(&source) {
+            driver.recall(&name, &String::from_utf8_lossy(message), at, &mut effects);
+        }
         driver.tick(at, &mut effects);
         let _ = driver.devices(at);
     }

@@ -8,6 +8,7 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod asked;
 mod calls;
 mod fleet;
 #[cfg(fuzzing)]
@@ -21,6 +22,7 @@ use relay_proto::dji::{Capacity, Channel, Message, Product, Service, Topic, Vide
 use relay_proto::source::{Command, Part, SourceId, SourceReason};
 use serde_json::{Value as Json, json};
 
+use self::asked::What;
 use self::calls::{Call, Calls, Purpose, TRIES_MAX, TRY_MS};
 use self::fleet::{Fleet, OFFLINE_MS, Waits};
 pub use self::settings::{Configured, Onboarding, Settings};
@@ -31,6 +33,7 @@ const MALFORMED_MESSAGE: &str = "dji_message";
 const MALFORMED_LONG: &str = "dji_long";
 const LATE_REPLY: &str = "late_reply";
 const TOO_MANY_DEVICES: &str = "dji_devices";
+const TOO_MANY_ASKED: &str = "dji_asked";
 
 /// What is kept of a gateway has this name, and its serial number after it.
 const MEMORY_PREFIX: &str = "dji/";
@@ -42,13 +45,16 @@ pub(crate) struct Dji {
     fleet: Fleet,
     calls: Calls,
     random: fastrand::Rng,
+    /// The first half of the names of all transactions of this run: by it a reply is known to be to a call of this bridge.
+    own: u64,
 }
 
 impl Dji {
     /// A driver of all gateways, which knows the configured cameras at once. The seed makes the names of its messages.
     pub(crate) fn new(settings: Settings, seed: u64, effects: &mut Effects) -> Self {
-        let random = fastrand::Rng::with_seed(seed);
-        let mut driver = Self { settings, fleet: Fleet::default(), calls: Calls::default(), random };
+        let mut random = fastrand::Rng::with_seed(seed);
+        let own = random.u64(..);
+        let mut driver = Self { settings, fleet: Fleet::default(), calls: Calls::default(), random, own };
         for Configured { source, gateway } in driver.settings.cameras.clone() {
             let Some(id) = VideoId::of(&source) else { continue };
             let Some(video) = driver.fleet.video(&id) else { continue };
@@ -114,12 +120,24 @@ impl Dji {
 
     /// Tries a call, once more perhaps: under new names, so that answers to the tries before are known as such.
     fn send(&mut self, mut call: Call, now: Now, effects: &mut Effects) {
-        call.tid = uuid(self.random.u128(..));
+        let random = self.random.u64(..);
+        call.tid = self.tid(random);
         call.bid = uuid(self.random.u128(..));
         call.tries += 1;
         call.until_ms = now.ms.saturating_add(TRY_MS);
         self.publish(&call, now, effects);
         self.calls.insert(call);
+    }
+
+    /// The name of a transaction.
+    fn tid(&self, random: u64) -> String {
+        uuid(u128::from(self.own) << 64 | u128::from(random))
+    }
+
+    fn is_own(&self, tid: &str) -> bool {
+        // Up to the dash between both halves.
+        const HALF: usize = 19;
+        tid.get(..HALF).is_some_and(|half| self.tid(0).starts_with(half))
     }
 
     /// Calls that nobody is to wait for any more.
@@ -155,7 +173,9 @@ impl Dji {
         });
         match settled {
             Some(video) => self.fleet.videos[video].settled = None,
-            None => effects.push(Effect::Malformed(LATE_REPLY)),
+            None if self.is_own(tid) => effects.push(Effect::Malformed(LATE_REPLY)),
+            // To another bridge, or to another server.
+            None => {}
         }
     }
 
@@ -167,7 +187,7 @@ impl Dji {
             Purpose::Change(ticket) => {
                 let answer = match result {
                     0 => {
-                        self.keep(call.video, &call.service);
+                        self.keep(call.video, &call.service, effects);
                         Ok(json!({ "applied": true }))
                     }
                     code => Err(CommandError::Refused { code, text: relay_proto::dji::text(code) }),
@@ -344,6 +364,15 @@ impl Driver for Dji {
         if let Some(sn) = name.strip_prefix(MEMORY_PREFIX).and_then(|sn| sn.parse::<Part>().ok()) {
             self.recall_gateway(&sn, text, effects);
         }
+        if let Some((what, source)) = What::of(name)
+            && let Some(video) = VideoId::of(&source).and_then(|id| self.fleet.video(&id))
+        {
+            self.fleet.videos[video].asked.take(what, text);
+        }
+    }
+
+    fn asked_names(&self, source: &SourceId) -> Vec<String> {
+        What::ALL.map(|what| what.name(source)).into()
     }
 
     fn devices(&self, now: Now) -> Json {

@@ -60,6 +60,7 @@ impl Dji {
                 let is_due = is.remembered_ms.is_none_or(|at| now.ms.saturating_sub(at) >= REMEMBER_MS);
                 if is_due && is.capacity.is_some() {
                     self.remember(gateway, now, effects);
+                    self.remember_all_asked(gateway, effects);
                 }
                 continue;
             }
@@ -212,6 +213,16 @@ impl Dji {
         effects.push(Effect::Remember(format!("{MEMORY_PREFIX}{}", gateway.sn), gateway.memory()));
     }
 
+    /// What was asked of videos that run here: of others another bridge may know better.
+    fn remember_all_asked(&self, gateway: usize, effects: &mut Effects) {
+        for video in &self.fleet.gateways[gateway].videos {
+            let is = &self.fleet.videos[*video];
+            for what in What::ALL.into_iter().filter(|what| is.is_ours && is.asked.is_remembered(*what)) {
+                self.remember_asked(*video, what, effects);
+            }
+        }
+    }
+
     /// What the cameras of a gateway can do. Whether it is news.
     fn take_capacity(&mut self, gateway: usize, capacity: Capacity, effects: &mut Effects) -> bool {
         for device in &capacity.devices {
@@ -256,6 +267,7 @@ impl Dji {
         }
         let is = &mut self.fleet.videos[video];
         let was = is.live.replace(status.live);
+        is.is_lens_fresh |= status.live && status.lens.is_some();
         is.lens = status.lens.or(is.lens.take());
         let quality = status.quality.map(|told| self.fleet.gateways[gateway].quality(told));
         is.quality = quality.or(is.quality);

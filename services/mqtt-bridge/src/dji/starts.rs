@@ -2,15 +2,10 @@
 
 use relay_proto::dji::{Class, UrlType, class};
 
+use super::asked::{Asked, QUALITY_MAX, REMEMBERED_MAX, may_be_lens};
 use super::calls::Starting;
 use super::settings::fill;
 use super::*;
-
-/// Qualities that there are: adaptive, smooth, standard, high, ultra high.
-const QUALITY_MAX: u8 = 4;
-
-/// Names of lenses have ten letters at most.
-const LENS_BYTES_MAX: usize = 32;
 
 /// What every gateway can.
 const QUALITY_ADAPTIVE: u8 = 0;
@@ -50,12 +45,18 @@ impl Dji {
         let is = &mut self.fleet.videos[video];
         is.waits = None;
         is.is_ours = false;
+        is.is_lens_fresh = false;
+        let of_start = ingest.options.quality;
         // Whoever asked last is right.
-        if is.option_quality != ingest.options.quality {
-            is.option_quality = ingest.options.quality;
-            is.asked_quality = ingest.options.quality.or(is.asked_quality);
+        if is.asked.quality.of_start != of_start {
+            let change = |asked: &mut Asked| {
+                asked.quality.of_start = of_start;
+                asked.quality.wanted = of_start.or(asked.quality.wanted);
+            };
+            self.ask(video, What::Quality, change, effects);
         }
-        let quality = is.asked_quality.unwrap_or(QUALITY_ADAPTIVE).min(QUALITY_MAX);
+        let is = &self.fleet.videos[video];
+        let quality = is.asked.quality.wanted.unwrap_or(QUALITY_ADAPTIVE).min(QUALITY_MAX);
         let id = is.id.clone();
         let home = is.gateway;
         let Some(gateway) = self.present(video) else {
@@ -112,7 +113,7 @@ impl Dji {
             Class::Quality | Class::Protocol if !starting.is_simpler => {
                 if let Some((service, starting)) = simpler(&call.service, starting, class) {
                     if class == Class::Quality {
-                        self.fleet.videos[video].asked_quality = None;
+                        self.ask(video, What::Quality, |asked| asked.quality.wanted = None, effects);
                     }
                     let purpose = Purpose::Start(starting);
                     if self.call((gateway, video), service, purpose, now, effects).is_ok() {
@@ -163,15 +164,17 @@ impl Dji {
         self.place_freed(gateway, effects);
     }
 
-    /// What was asked for once, and every start undoes.
+    /// What was asked for once, and every start may undo: where the device does not tell that it is so.
     fn reapply(&mut self, start: &Call, now: Now, effects: &mut Effects) {
         let Service::Start { video: id, quality: started, .. } = &start.service else { return };
         let is = &self.fleet.videos[start.video];
-        let quality = is.asked_quality.filter(|quality| quality != started);
+        let quality = is.asked.quality.wanted.filter(|quality| quality != started);
+        let has_lens = |lens: &String| is.is_lens_fresh && is.lens.as_ref() == Some(lens);
+        let lens = is.asked.lens.clone().filter(|lens| !has_lens(lens));
         let changes = [
             quality.map(|quality| Service::Quality(id.clone(), quality)),
-            is.asked_lens.clone().map(|lens| self.lens_service(start.gateway, id, lens)),
-            is.asked_position.map(|position| Service::Camera(id.clone(), position)),
+            lens.map(|lens| self.lens_service(start.gateway, id, lens)),
+            is.asked.position.map(|position| Service::Camera(id.clone(), position)),
         ];
         for service in changes.into_iter().flatten() {
             if calls::is_drc(&service) && self.calls.has_drc(start.gateway) {
@@ -259,7 +262,7 @@ impl Dji {
         let starts = self.calls.has(|call| call.video == video && calls::is_main(call));
         let gateway = self.present(video).filter(|_| self.fleet.videos[video].takes_place() && !starts);
         let Some(gateway) = gateway else {
-            self.keep(video, &service);
+            self.keep(video, &service, effects);
             return Ok(Some(json!({ "applied": false })));
         };
         if calls::is_drc(&service) && self.calls.has_drc(gateway) {
@@ -270,21 +273,45 @@ impl Dji {
     }
 
     /// How a video is to be from now on.
-    pub(super) fn keep(&mut self, video: usize, service: &Service) {
-        let is = &mut self.fleet.videos[video];
+    pub(super) fn keep(&mut self, video: usize, service: &Service, effects: &mut Effects) {
         match service {
-            Service::Quality(_, quality) => is.asked_quality = Some(*quality),
-            Service::Lens(_, lens) | Service::DrcLens(_, lens) => is.asked_lens = Some(lens.clone()),
-            Service::Camera(_, position) => is.asked_position = Some(*position),
+            Service::Quality(_, quality) => {
+                self.ask(video, What::Quality, |asked| asked.quality.wanted = Some(*quality), effects);
+            }
+            Service::Lens(_, lens) | Service::DrcLens(_, lens) => {
+                self.ask(video, What::Lens, |asked| asked.lens = Some(lens.clone()), effects);
+            }
+            Service::Camera(_, position) => {
+                self.ask(video, What::Camera, |asked| asked.position = Some(*position), effects);
+            }
             Service::Start { .. } | Service::Stop(_) => {}
         }
     }
-}
 
-/// Whether a text may name a lens.
-fn may_be_lens(text: &str) -> bool {
-    (1..=LENS_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    /// Something else is asked of a video, and remembered.
+    fn ask(&mut self, video: usize, what: What, change: impl FnOnce(&mut Asked), effects: &mut Effects) {
+        let asked = &mut self.fleet.videos[video].asked;
+        let before = asked.text(what);
+        change(asked);
+        if asked.text(what) == before && asked.is_remembered(what) {
+            return;
+        }
+        if !asked.is_remembered(what) {
+            let remembered =
+                |asked: &Asked| What::ALL.into_iter().filter(|what| asked.is_remembered(*what)).count();
+            if self.fleet.videos.iter().map(|is| remembered(&is.asked)).sum::<usize>() >= REMEMBERED_MAX {
+                effects.push(Effect::Malformed(TOO_MANY_ASKED));
+                return;
+            }
+            self.fleet.videos[video].asked.set_remembered(what);
+        }
+        self.remember_asked(video, what, effects);
+    }
+
+    pub(super) fn remember_asked(&self, video: usize, what: What, effects: &mut Effects) {
+        let is = &self.fleet.videos[video];
+        effects.push(Effect::Remember(what.name(&is.source), is.asked.text(what)));
+    }
 }
 
 /// The same with what every gateway can, where that is less.

@@ -53,7 +53,7 @@ const REMEMBER_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Commands that wait for an answer. The oldest is given up for a newer one.
 const QUESTIONS_MAX: usize = 1_000;
 
-/// Memory for what is decrypted is kept up to this, which is more than a usual picture takes.
+/// Memory for what is read anew or decrypted is kept up to this, which is more than a usual picture takes.
 const SPACE_KEPT_BYTES: usize = 256 << 10;
 
 /// Counted by these names, beside those of [`Bad`].
@@ -78,6 +78,8 @@ pub(crate) struct Kerberos {
     /// In the order in which they were asked.
     questions: Vec<Question>,
     assembler: Assembler,
+    /// Where messages are put that have a picture, without it.
+    message_space: Vec<u8>,
     /// Where texts are decrypted, one for each layer.
     spaces: [Vec<u8>; 2],
     random: fastrand::Rng,
@@ -124,6 +126,7 @@ impl Kerberos {
             asks: BTreeSet::new(),
             questions: Vec::new(),
             assembler: Assembler::default(),
+            message_space: Vec::new(),
             spaces: [Vec::new(), Vec::new()],
             random: fastrand::Rng::with_seed(seed),
         };
@@ -228,6 +231,28 @@ impl Kerberos {
             self.asks.remove(&(running.next_ms, device));
             running.next_ms = next_ms;
             self.asks.insert((next_ms, device));
+        }
+    }
+
+    /// Takes a message that came on the topic of this device, or on that of all.
+    fn hear_message(&mut self, of: Option<&str>, message: &Message<'_>, now: Now, effects: &mut Effects) {
+        let key = message.device_id.0.as_ref();
+        // A broker may let each agent publish on its own topic only.
+        if of.is_some_and(|of| of != key) {
+            effects.push(Effect::Malformed(MALFORMED_DEVICE));
+            return;
+        }
+        let Some(device) = self.hear(key, effects) else { return };
+        if self.devices[device].remember_ms.is_some_and(|from_ms| now.ms >= from_ms) {
+            // An agent that nobody asks is silent: after a restart nobody would know of it.
+            self.devices[device].remember_ms = Some(now.ms.saturating_add(REMEMBER_MS));
+            let name = self.devices[device].source.to_string();
+            effects.push(Effect::Remember(name, String::new()));
+        }
+        effects.push(Effect::Sign(self.devices[device].source.clone(), Sign::Online(true)));
+        // The action is always in clear, and what nobody waits for is not worth to be decrypted.
+        if Reply::of(&message.payload.action.0).is_some_and(|reply| self.is_wanted(device, reply)) {
+            self.open_and_take(device, message, now, effects);
         }
     }
 
@@ -354,28 +379,14 @@ impl Driver for Kerberos {
 
     fn heard(&mut self, topic: &str, payload: &Bytes, now: Now, effects: &mut Effects) {
         let Some(of) = self.topic_of(topic) else { return };
-        let Ok(message) = serde_json::from_slice::<Message<'_>>(payload) else {
-            effects.push(Effect::Malformed(MALFORMED_MESSAGE));
-            return;
-        };
-        let key = message.device_id.0.as_ref();
-        // A broker may let each agent publish on its own topic only.
-        if of.is_some_and(|of| of != key) {
-            effects.push(Effect::Malformed(MALFORMED_DEVICE));
-            return;
+        let mut space = std::mem::take(&mut self.message_space);
+        match Message::read(payload, &mut space) {
+            Ok(message) => self.hear_message(of, &message, now, effects),
+            Err(_) => effects.push(Effect::Malformed(MALFORMED_MESSAGE)),
         }
-        let Some(device) = self.hear(key, effects) else { return };
-        if self.devices[device].remember_ms.is_some_and(|from_ms| now.ms >= from_ms) {
-            // An agent that nobody asks is silent: after a restart nobody would know of it.
-            self.devices[device].remember_ms = Some(now.ms.saturating_add(REMEMBER_MS));
-            let name = self.devices[device].source.to_string();
-            effects.push(Effect::Remember(name, String::new()));
-        }
-        effects.push(Effect::Sign(self.devices[device].source.clone(), Sign::Online(true)));
-        // The action is always in clear, and what nobody waits for is not worth to be decrypted.
-        if Reply::of(&message.payload.action.0).is_some_and(|reply| self.is_wanted(device, reply)) {
-            self.open_and_take(device, &message, now, effects);
-        }
+        space.clear();
+        space.shrink_to(SPACE_KEPT_BYTES);
+        self.message_space = space;
     }
 
     fn connected(&mut self, now: Now, effects: &mut Effects) {

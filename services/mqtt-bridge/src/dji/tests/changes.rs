@@ -22,7 +22,8 @@ fn changes_of_what_is_live_are_answered_by_the_gateway() {
     ] {
         let call = only(&bed.command(1, LOAD, &command));
         assert_eq!((call.method.as_str(), &call.data), (method, &data));
-        assert_eq!(bed.reply_to(&call, 0), [Effect::Answer(Ticket(1), Ok(json!({"applied": true})))]);
+        let answer = Effect::Answer(Ticket(1), Ok(json!({"applied": true})));
+        assert_eq!(bed.reply_to(&call, 0).last(), Some(&answer));
         let call = only(&bed.command(2, LOAD, &command));
         let text = "another video is live and has to stop first";
         let error = CommandError::Refused { code: 513_012, text };
@@ -49,13 +50,13 @@ fn changes_of_what_is_live_are_answered_by_the_gateway() {
 #[test]
 fn changes_of_what_is_not_live_are_kept_for_its_start() {
     let mut bed = Bed::dock();
-    let kept = |ticket| [Effect::Answer(Ticket(ticket), Ok(json!({"applied": false})))];
-    assert_eq!(bed.command(1, LOAD, &Command::Quality { quality: 2 }), kept(1));
-    assert_eq!(bed.command(2, LOAD, &Command::Lens { lens: "zoom".to_owned() }), kept(2));
+    let kept = |ticket| Some(Effect::Answer(Ticket(ticket), Ok(json!({"applied": false}))));
+    assert_eq!(bed.command(1, LOAD, &Command::Quality { quality: 2 }).pop(), kept(1));
+    assert_eq!(bed.command(2, LOAD, &Command::Lens { lens: "zoom".to_owned() }).pop(), kept(2));
     let start = only(&bed.start(LOAD));
     assert_eq!(start.data["video_quality"], 2);
     // While it starts, too: the last one is right.
-    assert_eq!(bed.command(3, LOAD, &Command::Quality { quality: 3 }), kept(3));
+    assert_eq!(bed.command(3, LOAD, &Command::Quality { quality: 3 }).pop(), kept(3));
     let effects = bed.reply_to(&start, 0);
     assert_eq!(effects[0], sign(LOAD, Sign::Accepted));
     let data: Vec<_> = sent(&effects).into_iter().map(|sent| sent.data).collect();
@@ -96,7 +97,7 @@ fn what_a_device_does_not_know_is_not_sent() {
     assert_eq!(unknown, [Effect::Answer(Ticket(1), Err(CommandError::Offline))]);
     // Where it is not told which lenses there are, the device knows.
     let thermal = bed.command(1, of_rc, &Command::Lens { lens: "thermal".to_owned() });
-    assert_eq!(thermal, [Effect::Answer(Ticket(1), Ok(json!({"applied": false})))]);
+    assert_eq!(thermal.last(), Some(&Effect::Answer(Ticket(1), Ok(json!({"applied": false})))));
 }
 
 #[test]
@@ -121,5 +122,100 @@ fn lenses_of_the_newer_controller_go_another_way() {
     let up = format!("thing/product/{RC}/drc/up");
     assert!(bed.hear(&up, &json!({"method": "other", "data": {"result": 0}})).is_empty());
     let effects = bed.hear(&up, &json!({"method": "drc_live_lens_change", "data": {"result": 0}}));
-    assert_eq!(effects, [Effect::Answer(Ticket(1), Ok(json!({"applied": true})))]);
+    assert_eq!(effects.last(), Some(&Effect::Answer(Ticket(1), Ok(json!({"applied": true})))));
+}
+
+/// What an effect has remembered.
+fn remembered(effects: &[Effect]) -> Vec<(String, String)> {
+    let kept = effects.iter().filter_map(|effect| match effect {
+        Effect::Remember(name, text) => Some((name.clone(), text.clone())),
+        _ => None,
+    });
+    kept.collect()
+}
+
+#[test]
+fn what_was_asked_is_used_by_the_next_run_and_by_another_bridge() {
+    let mut bed = Bed::dock();
+    let mut kept = remembered(&bed.command(1, LOAD, &Command::Quality { quality: 2 }));
+    kept.extend(remembered(&bed.command(2, LOAD, &Command::Lens { lens: "zoom".to_owned() })));
+    bed.live(LOAD);
+    let camera = Command::Camera { position: CameraPosition::Outside };
+    let call = only(&bed.command(3, LOAD, &camera));
+    kept.extend(remembered(&bed.reply_to(&call, 0)));
+    assert_eq!(kept.len(), 3, "each by itself");
+    assert!(kept.iter().all(|(name, _)| bed.driver.asked_names(&source(LOAD)).contains(name)));
+
+    let mut heir = Bed::dock();
+    for (name, text) in &kept {
+        heir.driver.recall(name, text, heir.now(), &mut Effects::new());
+    }
+    let start = only(&heir.start(LOAD));
+    assert_eq!(start.data["video_quality"], 2);
+    let again = sent(&heir.reply_to(&start, 0));
+    let methods: Vec<_> = again.iter().map(|sent| sent.method.as_str()).collect();
+    assert_eq!(methods, ["live_lens_change", "live_camera_change"]);
+    assert_eq!(again[0].data["video_type"], "zoom");
+}
+
+#[test]
+fn a_change_is_not_sent_to_a_device_that_tells_that_it_has_it() {
+    let mut bed = Bed::dock();
+    bed.command(1, LOAD, &Command::Lens { lens: "wide".to_owned() });
+    // What was told before the start may be undone by it.
+    bed.status(LOAD, false, 0);
+    let start = only(&bed.start(LOAD));
+    assert_eq!(only(&bed.reply_to(&start, 0)).data["video_type"], "wide");
+    bed.status(LOAD, false, 0);
+    only(&bed.start(LOAD));
+    let effects = bed.status(LOAD, true, 0);
+    assert!(effects.contains(&sign(LOAD, Sign::Accepted)));
+    assert!(sent(&effects).is_empty(), "{effects:?}");
+}
+
+#[test]
+fn the_quality_of_a_start_does_not_undo_a_later_one_in_another_run() {
+    let options = StartOptions { quality: Some(3), protocol: None };
+    let mut bed = Bed::dock();
+    let effects = bed.start_with(LOAD, options.clone());
+    assert_eq!(remembered(&effects).len(), 1);
+    let kept = remembered(&bed.command(1, LOAD, &Command::Quality { quality: 1 }));
+    let mut heir = Bed::dock();
+    heir.driver.recall(&kept[0].0, &kept[0].1, heir.now(), &mut Effects::new());
+    assert_eq!(only(&heir.start_with(LOAD, options)).data["video_quality"], 1);
+}
+
+#[test]
+fn what_was_remembered_wrongly_is_passed_over() {
+    let mut bed = Bed::dock();
+    let [quality, lens, camera] = bed.driver.asked_names(&source(LOAD)).try_into().unwrap();
+    for (name, text) in [
+        (quality.as_str(), "{\"wanted\":9}"),
+        (&quality, "x"),
+        (&lens, "\"a/b\""),
+        (&lens, "7"),
+        (&camera, "\"above\""),
+        ("asked/other/dji/A/1/2", "1"),
+        ("asked/lens/dji/A", "\"ir\""),
+    ] {
+        let mut effects = Effects::new();
+        bed.driver.recall(name, text, bed.now(), &mut effects);
+        assert!(effects.is_empty());
+    }
+    let start = only(&bed.start(LOAD));
+    assert_eq!(start.data["video_quality"], 0);
+    assert!(sent(&bed.reply_to(&start, 0)).is_empty());
+}
+
+#[test]
+fn so_much_is_remembered_of_what_was_asked_and_no_more() {
+    let mut bed = Bed::dock();
+    for number in 0..crate::dji::asked::REMEMBERED_MAX {
+        let name = format!("asked/lens/dji/A{number}/1-0-0/normal-0");
+        bed.driver.recall(&name, "\"ir\"", bed.now(), &mut Effects::new());
+    }
+    let effects = bed.command(1, LOAD, &Command::Quality { quality: 2 });
+    assert_eq!(effects[0], Effect::Malformed(TOO_MANY_ASKED));
+    // It counts all the same, for as long as this bridge runs.
+    assert_eq!(only(&bed.start(LOAD)).data["video_quality"], 2);
 }

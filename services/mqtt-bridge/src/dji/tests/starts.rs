@@ -52,17 +52,22 @@ fn a_lost_reply_is_asked_for_three_times_under_new_names() {
 }
 
 #[test]
-fn a_late_reply_and_anothers_are_passed_over() {
+fn a_late_reply_is_counted_and_anothers_is_not() {
     let mut bed = Bed::dock();
     let first = only(&bed.start(HOUSE));
     let second = only(&[bed.until(21_000)[0].1.clone()]);
     assert_eq!(bed.reply_to(&first, 513_004), [late()]);
     for odd in [
         Sent { bid: "other".to_owned(), ..second.clone() },
-        Sent { tid: "other".to_owned(), ..second.clone() },
         Sent { gateway: "other".to_owned(), ..second.clone() },
     ] {
         assert_eq!(bed.reply_to(&odd, 0), [late()]);
+    }
+    // What another bridge or another server asked is no business of this one.
+    let mut effects = Effects::new();
+    let driver = Dji::new(Settings::default(), 8, &mut effects);
+    for tid in ["other".to_owned(), uuid(7), driver.tid(1), "ü".repeat(18)] {
+        assert_eq!(bed.reply_to(&Sent { tid, ..second.clone() }, 0), []);
     }
     assert_eq!(bed.reply_to(&second, 0), [sign(HOUSE, Sign::Accepted)]);
     assert_eq!(bed.reply_to(&second, 0), [late()], "it comes twice");
