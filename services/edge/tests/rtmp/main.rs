@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_peers;
+mod commands;
 mod ffmpeg;
 mod publishers;
 mod pusher;
