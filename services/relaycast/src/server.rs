@@ -11,6 +11,7 @@ mod files;
 mod flags;
 mod links;
 mod manager;
+mod ports;
 mod settings;
 
 use std::io::Write;

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
+
+use super::ports::{Otherwise, free};
 
 /// The largest payload: as much as the bridge takes, which is more than any camera sends.
 const PAYLOAD_BYTES_MAX: usize = 4 << 20;
@@ -34,17 +36,9 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked at whether it does.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Where an address that is taken is given up for any that is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Otherwise {
-    /// Nobody asked for this one.
-    TakeAnother,
-    /// Somebody did.
-    Fail,
-}
-
 /// Starts a broker, whose threads end with the process, and waits until it listens.
 pub(super) async fn start(listen: SocketAddr, otherwise: Otherwise) -> io::Result<SocketAddr> {
+    // The broker takes it by itself, and would only log that it cannot.
     let listen = free(listen, otherwise)?;
     let connections = rumqttd::ConnectionSettings {
         connection_timeout_ms: CONNECT_WITHIN_MS,
@@ -87,16 +81,6 @@ pub(super) async fn start(listen: SocketAddr, otherwise: Otherwise) -> io::Resul
     }
 }
 
-/// An address that can be had: the broker takes it by itself, and would only log that it cannot.
-fn free(listen: SocketAddr, otherwise: Otherwise) -> io::Result<SocketAddr> {
-    let any = SocketAddr::new(listen.ip(), 0);
-    let bound = TcpListener::bind(listen).or_else(|error| match otherwise {
-        Otherwise::TakeAnother if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind(any),
-        Otherwise::TakeAnother | Otherwise::Fail => Err(error),
-    });
-    bound?.local_addr()
-}
-
 #[cfg(test)]
 mod tests {
     use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
@@ -134,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_taken_is_told_or_given_up_for_another() {
-        let taken = TcpListener::bind(anywhere()).unwrap();
+        let taken = std::net::TcpListener::bind(anywhere()).unwrap();
         let address = taken.local_addr().unwrap();
         assert_eq!(start(address, Otherwise::Fail).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let other = start(address, Otherwise::TakeAnother).await.unwrap();

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use tracing::field::display;
 use tracing::info;
 
-use super::broker::Otherwise;
 use super::flags::{Flags, Role};
+use super::ports::{Otherwise, free};
 use super::settings::{
     BesideNode, BridgeSettings, Cluster, ClusterSettings, EdgeSettings, NodeSettings, StandaloneSettings,
 };
@@ -71,8 +71,7 @@ struct StandaloneRole;
 impl Role for StandaloneRole {
     type Settings = StandaloneSettings;
     /// A laptop is not a server: nobody else reaches it unless that is asked for.
-    const DEFAULTS: &'static [(&'static str, &'static str)] =
-        &[("listen", "127.0.0.1:8080"), ("rtmp-listen", "127.0.0.1:1935")];
+    const DEFAULTS: &'static [(&'static str, &'static str)] = &[("listen", "127.0.0.1:8080")];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +100,9 @@ struct BridgePlan {
 /// Where a broker is expected on a machine (the port that IANA assigned).
 const MQTT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
 
+/// Where RTMP is (the port that IANA assigned).
+const RTMP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1935);
+
 impl EdgeArgs {
     /// Runs the node until it is told to leave.
     pub(crate) fn run(self) -> Result<(), Failure> {
@@ -116,9 +118,14 @@ impl StandaloneArgs {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let demo = if self.demo { Demo::On } else { Demo::Off };
         self.common.run(self.flags, |settings| -> Result<(Log, Node), Failure> {
-            let StandaloneSettings { node, listen, manager, bridge, cluster, logs } = settings;
+            let StandaloneSettings { mut node, listen, manager, bridge, cluster, logs } = settings;
             let BesideNode { manager_listen, bridge_listen, mqtt_listen } = listen;
             let interval = cluster.registry_interval;
+            if node.rtmp_listen.is_none() {
+                let listen = free(RTMP_LISTEN, Otherwise::TakeAnother)
+                    .map_err(|error| Failure::io("a port for RTMP (--rtmp-listen)", &error))?;
+                node.rtmp_listen = Some(listen);
+            }
             let node = plan(node, cluster)?;
             let manager = manager
                 .into_config(manager_listen, node.config.node_id.clone(), interval)

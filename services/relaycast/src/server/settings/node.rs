@@ -23,7 +23,8 @@ relay_lifecycle::settings! {
             node_id "NAME": NodeId,
             /// URL under which clients reach this node [default: the address it listens on, or the name of the host]
             advertise_url "URL": String,
-            /// Where encoders and devices publish by RTMP; off, when not set
+            /// Where encoders and devices publish by RTMP [default: nowhere; of `standalone` 127.0.0.1:1935, or a free port where
+            /// that is taken]
             rtmp_listen "ADDRESS:PORT": SocketAddr,
             /// The same behind TLS; needs --rtmps-certificate and --rtmps-key
             rtmps_listen "ADDRESS:PORT": SocketAddr,
