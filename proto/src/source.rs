@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ const TAG_BYTES: usize = 5;
 /// A part of a source's name: a level of a topic, so without `/`, `+` and `#`, and without whitespace and control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Part(Box<str>);
+pub struct Part(Arc<str>);
 
 impl Part {
     /// The text.
@@ -43,7 +44,7 @@ impl fmt::Display for Part {
 
 impl From<Part> for String {
     fn from(part: Part) -> Self {
-        part.0.into()
+        part.0.as_ref().to_owned()
     }
 }
 

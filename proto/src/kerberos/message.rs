@@ -27,8 +27,8 @@ pub struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// Reads a message: what `serde_json` makes of it, sooner. Nearly all of one with a picture is the picture's text, of which
-    /// only the ends are looked for; the rest goes to `space` and is read as JSON. So a control character in that text, which
-    /// JSON forbids, is left to whoever reads the base64.
+    /// only the ends are looked for; the rest goes to `space` and is read as JSON. So what JSON forbids in that text, control
+    /// characters and what is no UTF-8, is left to whoever reads the base64.
     ///
     /// # Errors
     /// Those of JSON.
@@ -40,7 +40,7 @@ impl<'a> Message<'a> {
         let space: &'a [u8] = space;
         let mut message: Self = serde_json::from_slice(space)?;
         match &mut message.payload.value.image {
-            Scalar::Text(text) if std::ptr::eq(text.as_ptr(), space[before.len()..].as_ptr()) => {
+            Base64(Some(text)) if std::ptr::eq(text.as_ptr(), space[before.len()..].as_ptr()) => {
                 *text = Cow::Borrowed(image);
                 Ok(message)
             }
@@ -51,7 +51,7 @@ impl<'a> Message<'a> {
 }
 
 /// What stands before, in and after the text of the first field of this name, if it can be told without reading all.
-fn around_image(json: &[u8]) -> Option<(&[u8], &str, &[u8])> {
+fn around_image(json: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     const NAME: &[u8] = br#""image""#;
     if json.len() < LONG_BYTES {
         return None;
@@ -66,7 +66,7 @@ fn around_image(json: &[u8]) -> Option<(&[u8], &str, &[u8])> {
     let end = memchr2(b'"', b'\\', text).filter(|end| text[*end] == b'"')?;
     let (image, after) = text.split_at(end);
     let before = json.len() - text.len();
-    Some((&json[..before], std::str::from_utf8(image).ok()?, after))
+    Some((&json[..before], image, after))
 }
 
 /// What a message says: in clear, or as one of two texts that are to be decrypted to another payload.
@@ -90,7 +90,7 @@ pub struct Payload<'a> {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Value<'a> {
     /// Base64 of a JPEG.
-    pub image: Scalar<'a>,
+    pub image: Base64<'a>,
     /// Of a picture in pieces: which.
     pub id: Scalar<'a>,
     /// Base64 of a piece of a JPEG.
@@ -150,6 +150,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             Scalar::Text(text) => Self(text),
             _ => Self::default(),
         })
+    }
+}
+
+/// A text that is not looked at before it is decoded. Anything else is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base64<'a>(pub Option<Cow<'a, [u8]>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Base64<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Scalar::deserialize(deserializer)? {
+            Scalar::Text(Cow::Borrowed(text)) => Some(Cow::Borrowed(text.as_bytes())),
+            Scalar::Text(Cow::Owned(text)) => Some(Cow::Owned(text.into_bytes())),
+            _ => None,
+        }))
     }
 }
 
@@ -266,7 +280,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
                 let mut value = Value::default();
                 while let Some(Text(name)) = map.next_key()? {
                     let field = match name.as_ref() {
-                        "image" => &mut value.image,
+                        "image" => {
+                            value.image = map.next_value()?;
+                            continue;
+                        }
                         "id" => &mut value.id,
                         "chunk" => &mut value.chunk,
                         "chunkIndex" => &mut value.chunk_index,
@@ -311,7 +328,7 @@ mod tests {
         assert!(!message.hidden.is_true() && !message.encrypted.is_true());
         assert_eq!(Reply::of(&message.payload.action.0), Some(Reply::Picture));
         assert!(
-            matches!(message.payload.value.image, Scalar::Text(Cow::Borrowed("/9j/4AAQ"))),
+            matches!(message.payload.value.image, Base64(Some(Cow::Borrowed(b"/9j/4AAQ")))),
             "{:?}",
             message.payload.value.image
         );

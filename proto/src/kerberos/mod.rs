@@ -12,7 +12,7 @@ mod message;
 mod ptz;
 mod request;
 
-pub use message::{Message, Payload, Reply, Scalar, Text, Value};
+pub use message::{Base64, Message, Payload, Reply, Scalar, Text, Value};
 pub use ptz::{OnvifAction, OnvifActionError, Position, Step};
 pub use request::{Request, Stream, TOKEN_BYTES_MAX, Timestamp};
 

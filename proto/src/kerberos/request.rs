@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::OnvifAction;
 use crate::source::Part;
@@ -98,16 +98,34 @@ impl Request {
                 ("verify-stream", value)
             }
         };
-        let message = json!({
-            "mid": mid, "timestamp": at, "device_id": device, "encrypted": false, "hidden": false,
-            "public_key": "", "fingerprint": "",
-            "payload": {
-                "version": "", "action": action, "device_id": device, "signature": "", "encrypted_value": "",
-                "hidden_value": "", "value": value,
-            },
-        });
-        message.to_string().into_bytes()
+        let payload = Asked { action, device_id: device, value, ..Asked::default() };
+        let message = Envelope { mid, timestamp: at, device_id: device, payload, ..Envelope::default() };
+        serde_json::to_vec(&message).expect("numbers and texts are JSON")
     }
+}
+
+/// A message to an agent. What is empty here is so in every message.
+#[derive(Default, Serialize)]
+struct Envelope<'a> {
+    mid: &'a str,
+    timestamp: u32,
+    device_id: &'a str,
+    encrypted: bool,
+    hidden: bool,
+    public_key: &'a str,
+    fingerprint: &'a str,
+    payload: Asked<'a>,
+}
+
+#[derive(Default, Serialize)]
+struct Asked<'a> {
+    version: &'a str,
+    action: &'a str,
+    device_id: &'a str,
+    signature: &'a str,
+    encrypted_value: &'a str,
+    hidden_value: &'a str,
+    value: Value,
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use std::future::poll_fn;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +47,7 @@ use relay_proto::NodeId;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::mpsc;
+use tokio::task::coop::cooperative;
 use tokio::time::timeout;
 
 use self::address::Address;
@@ -67,8 +68,9 @@ const REQUESTS_MAX: usize = 8192;
 /// Filters to subscribe to: a handful for each family of devices, and what is configured of telemetry.
 const FILTERS_MAX: usize = 1024;
 
-/// Messages that were read and not taken yet. Few, as each may have megabytes; what is not read waits in the broker.
-const UNTAKEN_MAX: usize = 16;
+/// What was told and not taken yet. Nothing more is read before it is taken, so that memory is there again to read into; what is
+/// not read waits in the broker.
+const UNTAKEN_MAX: usize = 1;
 
 /// How long a broker may take to let us in and to take our subscriptions.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -284,13 +286,17 @@ impl Inbox {
         }
     }
 
-    /// What was read together with what came last, and comes next.
-    pub(crate) fn next_of_these(&mut self) -> Option<Heard> {
-        self.heard.try_recv().ok()
+    /// What comes next, if it is there already. Nobody is woken for what comes later, but by [`Self::next`].
+    pub(crate) fn next_at_once(&mut self) -> Option<Heard> {
+        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(heard) => heard,
+            Poll::Pending => None,
+        }
     }
 
     async fn next_unless_over(&mut self) -> Option<Heard> {
-        poll_fn(|context| self.poll_next(context)).await
+        // Of the other tasks of this thread it is the turn now and then, however much there is to be heard.
+        cooperative(poll_fn(|context| self.poll_next(context))).await
     }
 
     /// What was read comes before anything else is read. The connection is driven from here alone, so that nobody has to be

@@ -61,6 +61,9 @@ const TICK_MIN: Duration = Duration::from_millis(5);
 /// What others ask of this bridge at a time, in this process.
 pub(crate) const REQUESTS_MAX: usize = 64;
 
+/// Messages of the broker that are taken one after the other, when they are there.
+const HEARD_AT_ONCE: usize = 16;
+
 /// How long devices that this bridge alone can stop are waited for when it ends.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -232,8 +235,9 @@ impl Core {
                 () = drain.reached(Phase::Draining) => break,
                 heard = inbox.next() => {
                     self.heard(heard);
-                    // Few, as they were read together, and then it is the turn of the others.
-                    while let Some(heard) = inbox.next_of_these() {
+                    // A few, and then it is the turn of the others.
+                    for _ in 1..HEARD_AT_ONCE {
+                        let Some(heard) = inbox.next_at_once() else { break };
                         self.settle();
                         self.heard(heard);
                     }

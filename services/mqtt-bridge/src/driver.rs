@@ -97,7 +97,7 @@ pub(crate) enum Effect {
     Known(SourceId, bool),
     /// Something is news of a source.
     Sign(SourceId, Sign),
-    /// A picture for the channel of a source: a whole JPEG.
+    /// A picture for the channel of a source: a whole JPEG. It says that the device is there, too.
     Picture(SourceId, Picture),
     /// A command is done, or not.
     Answer(Ticket, Result<serde_json::Value, CommandError>),

@@ -12,15 +12,16 @@
 mod line;
 mod picture;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hyper_rustls::ConfigBuilderExt;
-use relay_lifecycle::backoff::entropy;
 use relay_proto::websocket::{HEARTBEAT, HEARTBEAT_INTERVAL, IDLE_TIMEOUT};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -197,9 +198,11 @@ impl State {
     }
 }
 
-/// A new one for each frame.
+/// A new one for each frame, which nobody can foretell from those before: it is hashed with keys that the system drew.
 fn mask() -> [u8; 4] {
-    let [a, b, c, d, ..] = entropy().to_ne_bytes();
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static FRAMES: AtomicU64 = AtomicU64::new(0);
+    let [a, b, c, d, ..] = KEYS.hash_one(FRAMES.fetch_add(1, Ordering::Relaxed)).to_ne_bytes();
     [a, b, c, d]
 }
 

@@ -175,8 +175,10 @@ impl Connections {
         }
     }
 
+    /// Tells, and waits until it is taken.
     async fn tell(&self, heard: Heard) -> Result<(), Over> {
-        self.heard.send(heard).await.map_err(|_| Over)
+        self.heard.send(heard).await.map_err(|_| Over)?;
+        self.heard.reserve().await.map(drop).map_err(|_| Over)
     }
 }
 

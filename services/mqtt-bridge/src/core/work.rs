@@ -97,14 +97,16 @@ impl Core {
                     self.look(&channel);
                 }
             }
-            // Said with each picture.
+            // Said with each message.
             Effect::Sign(source, Sign::Online(true))
                 if self.entries.get(&source).is_some_and(|entry| entry.machine.is_seen()) => {}
             Effect::Sign(source, sign) => {
                 self.machine(&source, |machine| machine.sign(sign, now.ms));
             }
             Effect::Picture(source, picture) => {
-                let pictures = self.entries.get(&source).and_then(|entry| entry.pictures.as_ref());
+                let entry = self.entries.get(&source);
+                let pictures = entry.and_then(|entry| entry.pictures.as_ref());
+                let is_seen = entry.is_some_and(|entry| entry.machine.is_seen());
                 match pictures.map(|pictures| pictures.show(picture)) {
                     Some(Shown::Kept) => self.metrics.pictures.inc(),
                     Some(Shown::InsteadOfOlder) => {
@@ -112,6 +114,9 @@ impl Core {
                         self.metrics.pictures_dropped.inc();
                     }
                     None => self.metrics.pictures_dropped.inc(),
+                }
+                if !is_seen {
+                    self.machine(&source, |machine| machine.sign(Sign::Online(true), now.ms));
                 }
             }
             Effect::Answer(ticket, result) => self.answer_ticket(ticket, result),

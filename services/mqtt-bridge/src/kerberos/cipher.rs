@@ -37,7 +37,7 @@ pub(super) enum OpenError {
 /// Opens a text. The plain bytes lie in `space`, whatever was there before.
 pub(super) fn open<'a>(text: &str, password: &Secret, space: &'a mut Vec<u8>) -> Result<&'a [u8], OpenError> {
     space.clear();
-    base64::decode_to(text, space).ok_or(OpenError::Base64)?;
+    base64::decode_to(text.as_bytes(), space).ok_or(OpenError::Base64)?;
     let (head, body) = space.split_at_mut_checked(HEAD_BYTES).ok_or(OpenError::Form)?;
     let salt = head.strip_prefix(MAGIC).ok_or(OpenError::Form)?;
     if body.is_empty() || !body.len().is_multiple_of(BLOCK_BYTES) {

@@ -38,6 +38,9 @@ const ASK_MS: u64 = 2_000;
 /// The second request comes this much earlier at most, so that cameras that began together are not asked together.
 const SPREAD_MS: u64 = 1_000;
 
+/// Requests are due at multiples of this, so that those of thousands of agents go out together and nobody is woken for each.
+const TOGETHER_MS: u64 = 50;
+
 /// After this long without a picture it is asked less often: longer than the longest time between two key frames, and 5 s.
 const QUIET_MS: u64 = 15_000;
 
@@ -212,7 +215,7 @@ impl Kerberos {
         let Some(running) = &mut self.devices[device].running else { return };
         self.asks.remove(&(running.next_ms, device));
         running.asked_ms = now.ms;
-        running.next_ms = now.ms.saturating_add(after_ms);
+        running.next_ms = due(now.ms, after_ms);
         self.asks.insert((running.next_ms, device));
         self.publish(device, &Request::SdStream, now, effects);
     }
@@ -226,7 +229,7 @@ impl Kerberos {
     fn pictured(&mut self, device: usize, now: Now) {
         let Some(running) = &mut self.devices[device].running else { return };
         running.picture_ms = now.ms;
-        let next_ms = running.next_ms.min(running.asked_ms.saturating_add(ASK_MS));
+        let next_ms = running.next_ms.min(due(running.asked_ms, ASK_MS));
         if next_ms != running.next_ms {
             self.asks.remove(&(running.next_ms, device));
             running.next_ms = next_ms;
@@ -249,10 +252,15 @@ impl Kerberos {
             let name = self.devices[device].source.to_string();
             effects.push(Effect::Remember(name, String::new()));
         }
-        effects.push(Effect::Sign(self.devices[device].source.clone(), Sign::Online(true)));
+        let online = effects.len();
         // The action is always in clear, and what nobody waits for is not worth to be decrypted.
         if Reply::of(&message.payload.action.0).is_some_and(|reply| self.is_wanted(device, reply)) {
             self.open_and_take(device, message, now, effects);
+        }
+        // A picture says that by itself.
+        if !effects[online..].iter().any(|effect| matches!(effect, Effect::Picture(..))) {
+            let source = self.devices[device].source.clone();
+            effects.insert(online, Effect::Sign(source, Sign::Online(true)));
         }
     }
 
@@ -326,7 +334,7 @@ impl Kerberos {
     fn take_picture(&mut self, device: usize, payload: &Payload<'_>, now: Now, effects: &mut Effects) {
         self.expire(now, effects);
         let value = &payload.value;
-        let picture = match value.image.text() {
+        let picture = match value.image.0.as_deref() {
             Some(image) => picture::whole(image).map(Some),
             None => self.assembler.piece(device, value, now.ms),
         };
@@ -351,6 +359,12 @@ impl Kerberos {
         let rest = topic.strip_prefix(self.heard_topic.as_str())?;
         if rest.is_empty() { Some(None) } else { rest.strip_prefix('/').map(Some) }
     }
+}
+
+/// When what is to be done after so long is done: a little earlier rather than later.
+fn due(now_ms: u64, after_ms: u64) -> u64 {
+    let at_ms = now_ms.saturating_add(after_ms);
+    (at_ms - at_ms % TOGETHER_MS).max(now_ms)
 }
 
 /// Opens one layer.

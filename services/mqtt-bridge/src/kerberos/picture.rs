@@ -57,14 +57,14 @@ impl Bad {
 }
 
 /// Decodes a whole picture.
-pub(super) fn whole(text: &str) -> Result<Picture, Bad> {
+pub(super) fn whole(text: &[u8]) -> Result<Picture, Bad> {
     let mut picture = Picture::with_capacity(room(text)?);
     picture.append(|to| base64::decode_to(text, to)).ok_or(Bad::Base64)?;
     checked(picture)
 }
 
 /// The room that a text takes when it is decoded, unless that is too much.
-fn room(text: &str) -> Result<usize, Bad> {
+fn room(text: &[u8]) -> Result<usize, Bad> {
     let blocks = text.len().div_ceil(4);
     if blocks > PICTURE_BYTES_MAX.div_ceil(3) { Err(Bad::Size) } else { Ok(blocks * 3) }
 }
@@ -124,7 +124,7 @@ impl Assembler {
         if self.done.get(&device).is_some_and(|(done, until_ms)| id <= *done && now_ms < *until_ms) {
             return Ok(None);
         }
-        let text = value.chunk.text().ok_or(Bad::Chunk)?;
+        let text = value.chunk.text().ok_or(Bad::Chunk)?.as_bytes();
         let mut chunk = Vec::with_capacity(room(text)?);
         base64::decode_to(text, &mut chunk).ok_or(Bad::Base64)?;
         if chunk.is_empty() {

@@ -93,8 +93,15 @@ impl Plan for MqttBridge {
         info!(%listen, admin = %admin_listen, %name, version = env!("CARGO_PKG_VERSION"), "serving");
         let mut tasks = JoinSet::new();
         tasks.spawn(admin.run(drain.clone()));
+        // A task of its own: nothing else is looked at whenever something happens to it.
+        let mut serving = JoinSet::new();
+        serving.spawn(bridge.run(drain));
         tokio::select! {
-            () = Box::pin(bridge.run(drain)) => {}
+            ended = serving.join_next() => {
+                if let Some(Err(error)) = ended {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
             never = signals => match never {},
         }
         tasks.shutdown().await;
