@@ -61,6 +61,9 @@ const TICK_MIN: Duration = Duration::from_millis(5);
 /// What others ask of this bridge at a time, in this process.
 pub(crate) const REQUESTS_MAX: usize = 64;
 
+/// How long what another bridge has told of itself may take to come here.
+const HEIRS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Messages of the broker that are taken one after the other, when they are there.
 const HEARD_AT_ONCE: usize = 16;
 
@@ -250,6 +253,7 @@ impl Core {
                 Some(ended) = hearers.join_next() => warn!(error = ?ended.err(), "a task of the bridge ended"),
             }
         }
+        self.listen_for_heirs(&mut outside).await;
         self.leave(&mut inbox).await;
         inbox.leave().await;
         hearers.shutdown().await;
@@ -450,6 +454,22 @@ impl Core {
         let hears = self.links.backbone.contact().borrow().connected;
         let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
         self.links.shared && (!hears || roster.bridges().any(|bridge| *bridge != self.peer))
+    }
+
+    /// Another bridge may have come just now, and what it tells be on its way.
+    async fn listen_for_heirs(&mut self, outside: &mut mpsc::Receiver<Outside>) {
+        if !self.links.shared {
+            return;
+        }
+        let _ = tokio::time::timeout(HEIRS_WITHIN, async {
+            while !self.has_heirs()
+                && let Some(outside) = outside.recv().await
+            {
+                self.outside(outside);
+                self.settle();
+            }
+        })
+        .await;
     }
 
     /// Leaves: with others about, devices go on and another bridge takes them; alone, they are told to stop.

@@ -108,8 +108,8 @@ enum Phase {
     Picking,
     /// The device is told to start.
     Starting,
-    /// The device said that it starts; media has to come until then.
-    Awaiting(u64),
+    /// The device said that it starts; media has to come until then, or may take any time.
+    Awaiting(Option<u64>),
     /// Media comes.
     Live,
     /// Media came, and comes no more; by itself it may until then.
@@ -217,14 +217,14 @@ impl Machine {
     pub(crate) fn next(&self) -> Option<u64> {
         let phase = match &self.phase {
             // What was told is answered first.
-            Phase::Awaiting(until) | Phase::Interrupted(until) | Phase::Stopping { until, .. }
-                if self.in_flight.is_none() =>
-            {
+            Phase::Interrupted(until) | Phase::Stopping { until, .. } if self.in_flight.is_none() => {
                 Some(*until)
             }
+            Phase::Awaiting(until) if self.in_flight.is_none() => *until,
             Phase::Pausing(until) => *until,
             _ => None,
         };
+        // As long as can be said is for ever.
         let phase = phase.filter(|until| *until != u64::MAX);
         let stop = self.stops_at();
         let answer = self.in_flight.map(|(_, until)| until);
@@ -348,7 +348,7 @@ impl Machine {
             }
             Sign::Accepted => {
                 if self.answered(Told::Start) && self.phase == Phase::Starting {
-                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));
+                    self.phase = Phase::Awaiting(Some(now.saturating_add(ms(self.timing.media_within))));
                 }
             }
             Sign::AcceptedExternally => {
@@ -361,7 +361,7 @@ impl Machine {
             Sign::AlreadyLive => {
                 if self.answered(Told::Start) && self.phase == Phase::Starting {
                     // It may be ours, whose answer was lost, and then its media is here or on its way.
-                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.republish_within)));
+                    self.phase = Phase::Awaiting(Some(now.saturating_add(ms(self.timing.republish_within))));
                 }
             }
             Sign::Refused { retry, reason } => {
@@ -411,7 +411,7 @@ impl Machine {
         }
         match self.phase {
             _ if self.in_flight.is_some() => {}
-            Phase::Awaiting(until) if now >= until => self.no_media(now, &mut todo),
+            Phase::Awaiting(Some(until)) if now >= until => self.no_media(now, &mut todo),
             Phase::Interrupted(until) if now >= until => {
                 self.exclude();
                 match self.conduct {
@@ -557,16 +557,16 @@ impl Machine {
                 {
                     // It goes on by itself.
                     self.reason = Some(SourceReason::Paused);
-                    self.phase = Phase::Awaiting(u64::MAX);
+                    self.phase = Phase::Awaiting(None);
                 }
             }
             Some(code) if self.phase != Phase::Live => self.reason = Some(SourceReason::Device(code)),
             _ => {
                 // Whatever else was the reason meanwhile, such as a broker that was away.
-                if self.conduct == Conduct::Answers && self.phase == Phase::Awaiting(u64::MAX) {
+                if self.conduct == Conduct::Answers && self.phase == Phase::Awaiting(None) {
                     // It is over: media comes, or does not.
                     self.reason = None;
-                    self.phase = Phase::Awaiting(now.saturating_add(ms(self.timing.media_within)));
+                    self.phase = Phase::Awaiting(Some(now.saturating_add(ms(self.timing.media_within))));
                 }
                 if matches!(self.phase, Phase::Pausing(None)) && !live && self.online != Some(false) {
                     // News.
@@ -583,7 +583,7 @@ impl Machine {
         }
         match self.conduct {
             // It goes on to be asked.
-            Conduct::IsAsked => self.phase = Phase::Awaiting(u64::MAX),
+            Conduct::IsAsked => self.phase = Phase::Awaiting(None),
             Conduct::Answers => {
                 self.exclude();
                 let until = self.pause(now);

@@ -109,3 +109,104 @@ impl Line {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A socket that takes what it is told to, and keeps some of it until it is flushed.
+    #[derive(Clone, Default)]
+    struct Socket(Arc<Mutex<Taken>>);
+
+    #[derive(Default)]
+    struct Taken {
+        /// How much of each write is taken; nothing at 0. Without an end all is.
+        takes: VecDeque<usize>,
+        kept: Vec<u8>,
+        passed_on: Vec<u8>,
+    }
+
+    impl AsyncRead for Socket {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let mut taken = self.0.lock().unwrap();
+            match taken.takes.pop_front().unwrap_or(usize::MAX) {
+                0 => Poll::Pending,
+                most => {
+                    let count = most.min(bytes.len());
+                    taken.kept.extend_from_slice(&bytes[..count]);
+                    Poll::Ready(Ok(count))
+                }
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let mut taken = self.0.lock().unwrap();
+            if taken.takes.pop_front() == Some(0) {
+                return Poll::Pending;
+            }
+            let kept = std::mem::take(&mut taken.kept);
+            taken.passed_on.extend(kept);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_stay_whole_and_in_order_whatever_the_socket_takes(
+            takes in prop::collection::vec(0_usize..9, 0..60),
+            steps in prop::collection::vec((0_u8..3, 1_usize..20), 0..40),
+        ) {
+            let socket = Socket::default();
+            socket.0.lock().unwrap().takes = takes.into();
+            let mut line = Line::new(Box::new(socket.clone()));
+            let mut context = Context::from_waker(Waker::noop());
+            let mut said = Vec::new();
+            for (number, (step, len)) in steps.into_iter().enumerate() {
+                let frame = vec![number as u8; len];
+                match step {
+                    0 => line.send(&frame),
+                    1 => prop_assert!(matches!(line.poll_send(&mut context, &frame), Poll::Ready(Ok(count)) if count == len)),
+                    _ => {
+                        let is_drained = line.poll_drain(&mut context).is_ready();
+                        prop_assert_eq!(is_drained, line.is_clear());
+                        continue;
+                    }
+                }
+                said.extend(frame);
+            }
+            while line.poll_drain(&mut context).is_pending() {}
+            prop_assert!(line.is_clear());
+            let taken = socket.0.lock().unwrap();
+            prop_assert!(taken.kept.is_empty(), "all is passed on");
+            prop_assert_eq!(&taken.passed_on, &said);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_is_told_little() {
+        let socket = Socket::default();
+        socket.0.lock().unwrap().takes = vec![0; 2].into();
+        let mut line = Line::new(Box::new(socket));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(line.poll_send(&mut context, &[0; WAITING_BYTES_MAX - 1]).is_ready());
+        assert!(line.poll_send(&mut context, &[0]).is_ready(), "below the bound");
+        assert!(line.poll_send(&mut context, &[0]).is_pending(), "at it");
+        assert!(line.poll_send(&mut context, &[0]).is_pending());
+        assert!(line.poll_send(&mut context, &[0]).is_ready(), "it takes something again");
+    }
+}
