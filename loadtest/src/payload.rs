@@ -1,7 +1,7 @@
 //! What publishers send: messages that look like media and carry a stamp, so that a receiver can tell what became of
 //! each.
 
-use relay_proto::websocket::{FrameHeader, OpCode};
+use relay_proto::websocket::{FrameHeader, Mask, OpCode};
 
 /// What tells one message from all others of its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,9 @@ impl Composer {
 /// A whole message as a client sends it (RFC 6455, section 5.3).
 pub(crate) fn masked_frame(opcode: OpCode, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut frame = FrameHeader::masked(opcode, payload.len(), mask).as_bytes().to_vec();
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    let from = frame.len();
+    frame.extend_from_slice(payload);
+    Mask::new(mask).apply(&mut frame[from..]);
     frame
 }
 

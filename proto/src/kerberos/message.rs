@@ -50,7 +50,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What stands before, in and after the text of the first field of this name, if it can be told without reading all.
+/// What stands before, in and after the text of the first field that is called `image`, if it can be told without reading all.
 fn around_image(json: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     const NAME: &[u8] = br#""image""#;
     if json.len() < LONG_BYTES {

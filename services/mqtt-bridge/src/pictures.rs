@@ -42,7 +42,7 @@ pub(crate) use self::picture::Picture;
 /// Resolving, connecting, TLS and the handshake together. A node answers in milliseconds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a node may take not all of what waits.
+/// How long something may wait for a node to take it.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a node has to answer a close frame.
