@@ -46,7 +46,6 @@ use relay_lifecycle::backoff::entropy;
 use relay_proto::NodeId;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::sync::mpsc;
 use tokio::task::coop::cooperative;
 use tokio::time::timeout;
 
@@ -67,10 +66,6 @@ const REQUESTS_MAX: usize = 8192;
 
 /// Filters to subscribe to: a handful for each family of devices, and what is configured of telemetry.
 const FILTERS_MAX: usize = 1024;
-
-/// What was told and not taken yet. Nothing more is read before it is taken, so that memory is there again to read into; what is
-/// not read waits in the broker.
-const UNTAKEN_MAX: usize = 1;
 
 /// How long a broker may take to let us in and to take our subscriptions.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,7 +170,7 @@ pub(crate) struct Publisher {
 pub(crate) struct Inbox {
     slot: Slot,
     presence: Outgoing,
-    heard: mpsc::Receiver<Heard>,
+    heard: Place,
     /// Ends after a farewell.
     running: Option<BoxFuture<'static, ()>>,
 }
@@ -207,6 +202,11 @@ pub(crate) enum NotSent {
     #[error("the topic is none, or the payload has more than {OUTGOING_BYTES_MAX} bytes")]
     Invalid,
 }
+
+/// Where one thing waits that was heard and is not taken yet. Nothing more is read before it is taken, so that memory is there
+/// again to read into; what is not read waits in the broker. [`Inbox`] drives who puts and takes what is put: nobody is woken.
+#[derive(Debug, Clone, Default)]
+struct Place(Arc<Mutex<Option<Heard>>>);
 
 /// The client of the connection that stands.
 #[derive(Clone, Default)]
@@ -247,8 +247,8 @@ impl Broker {
             will: offline.clone(),
         };
         let slot = Slot::default();
-        let (sender, heard) = mpsc::channel(UNTAKEN_MAX);
-        let running = connection::run(plan, filters, presence("online"), slot.clone(), sender);
+        let heard = Place::default();
+        let running = connection::run(plan, filters, presence("online"), slot.clone(), heard.clone());
         let inbox = Inbox { slot: slot.clone(), presence: offline, heard, running: Some(Box::pin(running)) };
         Ok((Publisher { slot }, inbox))
     }
@@ -273,9 +273,16 @@ impl Publisher {
 impl Inbox {
     /// Of nobody: what is heard comes from a test.
     #[cfg(test)]
-    pub(crate) fn of(heard: mpsc::Receiver<Heard>) -> Self {
+    pub(crate) fn of(mut comes: tokio::sync::mpsc::Receiver<Heard>) -> Self {
         let presence = Outgoing { topic: String::new(), qos: Qos::AtMostOnce, payload: Bytes::new() };
-        Self { slot: Slot::default(), presence, heard, running: None }
+        let heard = Place::default();
+        let place = heard.clone();
+        let running = async move {
+            while let Some(heard) = comes.recv().await {
+                place.put(heard).await;
+            }
+        };
+        Self { slot: Slot::default(), presence, heard, running: Some(Box::pin(running)) }
     }
 
     /// What comes next. Cancel-safe: nothing is lost, and the connection goes on with the next call.
@@ -303,13 +310,13 @@ impl Inbox {
     /// woken for what it reads.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Heard>> {
         loop {
-            if let Ok(heard) = self.heard.try_recv() {
+            if let Some(heard) = self.heard.lock().take() {
                 return Poll::Ready(Some(heard));
             }
-            let Some(running) = &mut self.running else { return self.heard.poll_recv(context) };
+            let Some(running) = &mut self.running else { return Poll::Ready(None) };
             if running.as_mut().poll(context).is_ready() {
                 self.running = None;
-            } else if self.heard.is_empty() {
+            } else if self.heard.lock().is_none() {
                 return Poll::Pending;
             }
         }
@@ -324,6 +331,18 @@ impl Inbox {
             // The broker finds out by itself.
             let _ = timeout(LEAVE_TIMEOUT, async { while self.next_unless_over().await.is_some() {} }).await;
         }
+    }
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, Option<Heard>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Done when it is taken.
+    async fn put(&self, heard: Heard) {
+        *self.lock() = Some(heard);
+        poll_fn(|_| if self.lock().is_none() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 

@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use relay_lifecycle::backoff::{Backoff, entropy};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::wire::{Client, Event, Events, Failure, Plan, TOO_SLOW};
-use super::{CONNECT_TIMEOUT, Heard, MESSAGE_BYTES_MAX, Slot, packet_bytes};
+use super::{CONNECT_TIMEOUT, Heard, MESSAGE_BYTES_MAX, Place, Slot, packet_bytes};
 use crate::driver::Outgoing;
 
 /// Before the first attempt to connect again: a broker that was restarted is there soon.
@@ -24,7 +23,7 @@ const GOOD_AFTER: Duration = Duration::from_secs(30);
 /// Filters in one request: some brokers take no more.
 const FILTERS_PER_REQUEST: usize = 8;
 
-/// Whoever listened has gone, or a farewell was said: no more connections.
+/// A farewell was said: no more connections.
 #[derive(Debug)]
 struct Over;
 
@@ -36,13 +35,7 @@ struct End {
     good_since: Option<Instant>,
 }
 
-pub(super) async fn run(
-    plan: Plan,
-    filters: Vec<String>,
-    online: Outgoing,
-    slot: Slot,
-    heard: mpsc::Sender<Heard>,
-) {
+pub(super) async fn run(plan: Plan, filters: Vec<String>, online: Outgoing, slot: Slot, heard: Place) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST, entropy);
     let mut bound = Bound::new();
     let mut connections = Connections { plan, filters, online, slot, heard };
@@ -51,16 +44,12 @@ pub(super) async fn run(
         let reason = match failure {
             Failure::TooLarge(bytes) => {
                 bound.exceeded(bytes);
-                if connections.tell(Heard::TooLarge { bytes }).await.is_err() {
-                    return;
-                }
+                connections.heard.put(Heard::TooLarge { bytes }).await;
                 format!("a packet of {bytes} bytes came, which is too much to be taken")
             }
             Failure::Other(reason) => reason,
         };
-        if connections.tell(Heard::Lost { reason }).await.is_err() {
-            return;
-        }
+        connections.heard.put(Heard::Lost { reason }).await;
         if good_since.is_some_and(|since| since.elapsed() >= GOOD_AFTER) {
             backoff.reset();
         }
@@ -97,44 +86,40 @@ struct Connections {
     filters: Vec<String>,
     online: Outgoing,
     slot: Slot,
-    heard: mpsc::Sender<Heard>,
+    heard: Place,
 }
 
 impl Connections {
     /// One connection, to its end.
     async fn one(&mut self, packet_bytes_max: usize) -> Result<End, Over> {
         let (client, mut events) = self.plan.open(packet_bytes_max);
-        if let Err(failure) = self.begin(&client, &mut events).await? {
+        if let Err(failure) = self.begin(&client, &mut events).await {
             return Ok(End { failure, good_since: None });
         }
         // There is room: it is asked for nothing before this but the filters.
         client.publish(self.online.clone());
         let _open = self.slot.open(client);
-        self.tell(Heard::Connected).await?;
+        self.heard.put(Heard::Connected).await;
         let good_since = Some(Instant::now());
         loop {
             match events.next().await {
                 Ok(Event::Left) => return Err(Over),
-                Ok(event) => self.pass_on(event).await?,
+                Ok(event) => self.pass_on(event).await,
                 Err(failure) => return Ok(End { failure, good_since }),
             }
         }
     }
 
     /// Until the broker has answered to all filters.
-    async fn begin(&mut self, client: &Client, events: &mut Events) -> Result<Result<(), Failure>, Over> {
+    async fn begin(&mut self, client: &Client, events: &mut Events) -> Result<(), Failure> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut unsent: VecDeque<Vec<String>> =
             self.filters.chunks(FILTERS_PER_REQUEST).map(<[String]>::to_vec).collect();
         let mut unanswered: Vec<(u16, Vec<String>)> = Vec::new();
         let mut accepted = false;
         while !(accepted && unsent.is_empty() && unanswered.is_empty()) {
-            let event = match timeout_at(deadline, events.next()).await {
-                Ok(Ok(event)) => event,
-                Ok(Err(failure)) => return Ok(Err(failure)),
-                Err(_) => return Ok(Err(Failure::Other(TOO_SLOW.to_owned()))),
-            };
-            match event {
+            let event = timeout_at(deadline, events.next()).await;
+            match event.unwrap_or_else(|_| Err(Failure::Other(TOO_SLOW.to_owned())))? {
                 Event::Accepted => {
                     accepted = true;
                     for filters in &unsent {
@@ -151,34 +136,29 @@ impl Connections {
                     // A filter without an answer was not granted either.
                     let granted = granted.into_iter().chain(std::iter::repeat(false));
                     for (filter, _) in filters.into_iter().zip(granted).filter(|(_, granted)| !granted) {
-                        self.tell(Heard::Forbidden { filter }).await?;
+                        self.heard.put(Heard::Forbidden { filter }).await;
                     }
                 }
-                event => self.pass_on(event).await?,
+                event => self.pass_on(event).await,
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    async fn pass_on(&self, event: Event) -> Result<(), Over> {
-        match event {
+    async fn pass_on(&self, event: Event) {
+        let heard = match event {
             Event::Message(_, payload) if payload.len() > MESSAGE_BYTES_MAX => {
-                self.tell(Heard::TooLarge { bytes: payload.len() }).await
+                Heard::TooLarge { bytes: payload.len() }
             }
-            Event::Message(topic, payload) => self.tell(Heard::Message { topic, payload }).await,
-            Event::Unreadable => self.tell(Heard::Unreadable).await,
+            Event::Message(topic, payload) => Heard::Message { topic, payload },
+            Event::Unreadable => Heard::Unreadable,
             Event::Accepted
             | Event::SubscribeSent(_)
             | Event::Subscribed(..)
             | Event::Left
-            | Event::Nothing => Ok(()),
-        }
-    }
-
-    /// Tells, and waits until it is taken.
-    async fn tell(&self, heard: Heard) -> Result<(), Over> {
-        self.heard.send(heard).await.map_err(|_| Over)?;
-        self.heard.reserve().await.map(drop).map_err(|_| Over)
+            | Event::Nothing => return,
+        };
+        self.heard.put(heard).await;
     }
 }
 

@@ -1,11 +1,12 @@
 //! One shape for both versions of the protocol: a client that is asked, and what happens on its connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{NetworkOptions, TlsConfiguration, v5};
 use rustls::ClientConfig;
+use tokio::time::timeout;
 
 use super::address::{Address, Transport};
 use super::{CONNECT_TIMEOUT, OUTGOING_BYTES_MAX, REQUESTS_MAX, Version};
@@ -13,6 +14,9 @@ use crate::driver::{Outgoing, Qos};
 
 /// Messages that wait for their acknowledgement. What is sent after them waits until some of them have it.
 const UNACKNOWLEDGED_MAX: u16 = 100;
+
+/// What the crate tells to be the number of a message that has none, as it is not acknowledged.
+const UNNUMBERED: u16 = 0;
 
 /// Topic and properties of a packet that is sent, beside its payload: a topic has 64 KiB at most.
 const HEADER_BYTES_MAX: usize = 65 << 10;
@@ -33,14 +37,26 @@ pub(super) struct Plan {
 /// Asks a connection for something, and never waits.
 #[derive(Clone)]
 pub(super) enum Client {
-    V3(rumqttc::AsyncClient),
+    V3(rumqttc::AsyncClient, Followers),
     V5(v5::AsyncClient),
 }
 
 /// A connection: drives it, and tells what happens.
 pub(super) enum Events {
-    V3(Box<rumqttc::EventLoop>),
+    V3(Box<rumqttc::EventLoop>, Followers),
     V5(Box<v5::EventLoop>),
+}
+
+/// Messages of quality of service 0 that go out right after the one that the crate was handed: it writes each by a call of its
+/// own, and there may be one for each of thousands of cameras. (Its version for MQTT 5 lets nobody write beside it.)
+#[derive(Debug, Clone, Default)]
+pub(super) struct Followers(Arc<Mutex<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Whether the one that they follow is on its way.
+    is_led: bool,
+    messages: Vec<rumqttc::Publish>,
 }
 
 /// What happens on a connection.
@@ -93,7 +109,8 @@ impl Plan {
         }
         let (client, mut events) = rumqttc::AsyncClient::new(options, REQUESTS_MAX);
         events.set_network_options(network());
-        (Client::V3(client), Events::V3(Box::new(events)))
+        let followers = Followers::default();
+        (Client::V3(client, followers.clone()), Events::V3(Box::new(events), followers))
     }
 
     fn open_v5(&self, packet_bytes_max: usize) -> (Client, Events) {
@@ -143,7 +160,10 @@ impl Client {
     /// Whether there was room for it.
     pub(super) fn publish(&self, Outgoing { topic, qos, payload }: Outgoing) -> bool {
         match self {
-            Self::V3(client) => client.try_publish(topic, qos.into(), false, payload).is_ok(),
+            Self::V3(client, followers) if qos == Qos::AtMostOnce => {
+                followers.publish(client, rumqttc::Publish::new(topic, qos.into(), payload))
+            }
+            Self::V3(client, _) => client.try_publish(topic, qos.into(), false, payload).is_ok(),
             Self::V5(client) => client.try_publish(topic, qos.into(), false, payload).is_ok(),
         }
     }
@@ -151,7 +171,7 @@ impl Client {
     /// Whether there was room for it.
     pub(super) fn subscribe(&self, filters: &[String]) -> bool {
         match self {
-            Self::V3(client) => {
+            Self::V3(client, _) => {
                 let qos = rumqttc::QoS::AtLeastOnce;
                 let filters = filters.iter().map(|filter| rumqttc::SubscribeFilter::new(filter.clone(), qos));
                 client.try_subscribe_many(filters).is_ok()
@@ -168,7 +188,7 @@ impl Client {
     /// Says farewell after all that was published. Whether there was room for it.
     pub(super) fn leave(&self) -> bool {
         match self {
-            Self::V3(client) => client.try_disconnect().is_ok(),
+            Self::V3(client, _) => client.try_disconnect().is_ok(),
             Self::V5(client) => client.try_disconnect().is_ok(),
         }
     }
@@ -178,9 +198,51 @@ impl Events {
     /// Drives the connection until something happens. Not cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Event, Failure> {
         match self {
-            Self::V3(events) => events.poll().await.map(event_v3).map_err(failure_v3),
+            Self::V3(events, followers) => {
+                let event = events.poll().await.map_err(failure_v3)?;
+                if event == rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(UNNUMBERED)) {
+                    followers.leave(events).await?;
+                }
+                Ok(event_v3(event))
+            }
             Self::V5(events) => events.poll().await.map(event_v5).map_err(failure_v5),
         }
+    }
+}
+
+impl Followers {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first is the crate's, which wakes the connection; those that come before it has left follow it. Whether there was
+    /// room for it.
+    fn publish(&self, client: &rumqttc::AsyncClient, message: rumqttc::Publish) -> bool {
+        let mut queue = self.lock();
+        if !queue.is_led {
+            queue.is_led = client.try_publish(message.topic, message.qos, false, message.payload).is_ok();
+            return queue.is_led;
+        }
+        let has_room = queue.messages.len() < REQUESTS_MAX;
+        if has_room {
+            queue.messages.push(message);
+        }
+        has_room
+    }
+
+    /// The first has left.
+    async fn leave(&self, events: &mut rumqttc::EventLoop) -> Result<(), Failure> {
+        let Queue { messages, .. } = std::mem::take(&mut *self.lock());
+        let Some(network) = events.network.as_mut().filter(|_| !messages.is_empty()) else { return Ok(()) };
+        let write = async {
+            for message in messages {
+                network.write(rumqttc::Packet::Publish(message)).await?;
+            }
+            network.flush().await
+        };
+        let written = timeout(CONNECT_TIMEOUT, write).await;
+        let written = written.map_err(|_| Failure::Other(TOO_SLOW.to_owned()))?;
+        written.map_err(|error| failure_v3(error.into()))
     }
 }
 

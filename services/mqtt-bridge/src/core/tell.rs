@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay_proto::backbone::to_json;
+use relay_proto::backbone::{Peer, to_json};
 use relay_proto::report::{self, REPORT_BYTES_MAX};
 use relay_proto::source::{Source, SourceId, SourceState, SourcesReport};
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Core;
@@ -129,10 +130,15 @@ impl Core {
 
     /// Another bridge tells of sources; what this one told comes back, and is passed over.
     pub(super) fn heard_of_others(&mut self, bytes: &[u8], now: u64) {
-        let Ok(report) = report::read::<SourcesReport>(bytes) else { return };
-        let (SourcesReport::Whole { by, .. } | SourcesReport::One { by, .. } | SourcesReport::Gone { by }) =
-            &report;
-        if *by != self.peer {
+        /// What every report begins with, without all the sources that may follow.
+        #[derive(Deserialize)]
+        struct Told {
+            by: Peer,
+        }
+
+        if report::read(bytes).is_ok_and(|Told { by }| by != self.peer)
+            && let Ok(report) = report::read(bytes)
+        {
             self.roster.lock().unwrap_or_else(PoisonError::into_inner).heard(report, now);
         }
     }

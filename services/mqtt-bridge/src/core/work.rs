@@ -79,7 +79,6 @@ impl Core {
     }
 
     fn effect(&mut self, effect: Effect) {
-        let now = self.now();
         match effect {
             Effect::Publish(outgoing) => {
                 if let Err(error) = self.publisher.publish(outgoing) {
@@ -100,9 +99,7 @@ impl Core {
             // Said with each message.
             Effect::Sign(source, Sign::Online(true))
                 if self.entries.get(&source).is_some_and(|entry| entry.machine.is_seen()) => {}
-            Effect::Sign(source, sign) => {
-                self.machine(&source, |machine| machine.sign(sign, now.ms));
-            }
+            Effect::Sign(source, sign) => self.sign(&source, sign),
             Effect::Picture(source, picture) => {
                 let entry = self.entries.get(&source);
                 let pictures = entry.and_then(|entry| entry.pictures.as_ref());
@@ -116,19 +113,24 @@ impl Core {
                     None => self.metrics.pictures_dropped.inc(),
                 }
                 if !is_seen {
-                    self.machine(&source, |machine| machine.sign(Sign::Online(true), now.ms));
+                    self.sign(&source, Sign::Online(true));
                 }
             }
             Effect::Answer(ticket, result) => self.answer_ticket(ticket, result),
             Effect::Telemetry(source, topic, json) => {
                 if self.entries.get(&source).is_some_and(|entry| entry.is_held) {
-                    let heard = self.telemetry.of_source(&source, &topic, &json, now.unix_ms);
+                    let heard = self.telemetry.of_source(&source, &topic, &json, self.now().unix_ms);
                     self.telemetry_heard(heard, |_| true);
                 }
             }
             Effect::Remember(name, text) => self.remember(name, text),
             Effect::Malformed(what) => self.metrics.malformed.with_label_values(&[what]).inc(),
         }
+    }
+
+    fn sign(&mut self, source: &SourceId, sign: Sign) {
+        let now = self.now().ms;
+        self.machine(source, |machine| machine.sign(sign, now));
     }
 
     fn carry_out(&mut self, source: &SourceId, what: Do) {
