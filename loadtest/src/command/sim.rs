@@ -185,6 +185,10 @@ struct Faults {
     #[arg(long)]
     no_media: bool,
 
+    /// Where a push breaks off, say that it goes on until told to stop
+    #[arg(long)]
+    stays_live: bool,
+
     /// Every reply is sent twice
     #[arg(long)]
     duplicate_replies: bool,
@@ -310,6 +314,7 @@ impl Dock {
             refusals: faults.fail_first,
             already_live: faults.already_live,
             no_media: faults.no_media,
+            stays_live: faults.stays_live,
             duplicate_replies: faults.duplicate_replies,
             sloppy: faults.sloppy,
             late_replies: Duration::from_millis(faults.late_replies.into()),

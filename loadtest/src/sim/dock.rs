@@ -49,6 +49,7 @@ pub(crate) struct Plan {
     pub(crate) refusals: (u32, u32),
     pub(crate) already_live: bool,
     pub(crate) no_media: bool,
+    pub(crate) stays_live: bool,
     pub(crate) duplicate_replies: bool,
     pub(crate) sloppy: bool,
     pub(crate) late_replies: Duration,
@@ -72,6 +73,7 @@ impl Docks {
         let mut device = Device::new(plan.kind, sn.clone(), aircraft, &plan.cameras, plan.coexist);
         device.refusals = plan.refusals;
         device.no_media = plan.no_media;
+        device.stays_live = plan.stays_live;
         if plan.already_live {
             device.already_live();
         }

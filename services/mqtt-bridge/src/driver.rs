@@ -13,6 +13,10 @@ use crate::pictures::Picture;
 /// devices told, and given to [`Driver::recall`] whenever a bridge gets the source's lease.
 pub(crate) const ASKED_PREFIX: &str = "asked/";
 
+/// So begins the name under which it is remembered that a source was started: kept for a shorter time, as it is news every day
+/// while the source runs.
+pub(crate) const STARTED_PREFIX: &str = "asked/started/";
+
 /// The time, as a driver is told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {

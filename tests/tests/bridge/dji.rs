@@ -1,12 +1,13 @@
 //! Docks of DJI, which push real video by RTMP.
 
 use relay_proto::source::{SourceReason, SourceState};
+use relay_tests::client::Receiver;
 use relay_tests::ffmpeg::Judge;
 use relay_tests::sim::Sim;
 use relay_tests::until;
 use serde_json::Value;
 
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 
 const DOCK: &str = "4BKBJ4R1010TGD";
 const CAMERA: &str = "dji/4BKBJ4R1010TGD/165-0-7/normal-0";
@@ -181,4 +182,36 @@ async fn when_a_bridge_is_killed_the_other_takes_its_docks_and_starts_none_twice
     drop(viewer);
     dock.until("push_ended", 1).await;
     heir.until_source(CAMERA, SourceState::Idle).await;
+}
+
+#[tokio::test]
+async fn when_all_bridges_die_with_a_docks_node_the_next_bridge_starts_it_anew_as_it_was_asked() {
+    let stage = Stage::start().await;
+    let bridge = stage.bridge(&[]).await;
+    // It says that it streams, to a node that is gone, and never to whom.
+    let dock = dock(&stage, &["--camera=165-0-7", "--stays-live"]);
+    until("the dock is known", async || bridge.source(CAMERA).await).await;
+    let viewer = stage.viewer(CAMERA).await;
+    let origin = bridge.until_source(CAMERA, SourceState::Live).await.node.unwrap();
+    let (status, body) = stage.command(CAMERA, "quality", "{\"quality\":2}").await;
+    assert_eq!(status, 200, "{body}");
+    viewer.until_taken(50_000).await;
+    let is_first = origin.as_str() == "n1";
+    let url = stage.url_at(usize::from(is_first), CAMERA).await;
+    let around = stage.around();
+    let Stage { cluster, manager: _manager, broker: _broker } = stage;
+    let [first, second] = cluster.members;
+    let [lost, _kept] = if is_first { [first, second] } else { [second, first] };
+    bridge.kill();
+    lost.node.kill();
+    dock.until("push_ended", 1).await;
+    let viewer = Receiver::connect(&url).await;
+    let heir = stage::bridge(around, &[]).await;
+    dock.until("push_started", 2).await;
+    let starts = dock.events("start");
+    assert_eq!(starts.last().unwrap()["video_quality"], 2, "{starts:?}");
+    assert_eq!(dock.count("stop"), 1, "what it said it did was ended");
+    viewer.until_taken(50_000).await;
+    let moved = heir.until_source(CAMERA, SourceState::Live).await;
+    assert_ne!(moved.node, Some(origin));
 }

@@ -14,6 +14,13 @@ use serde_json::Value;
 /// Short times, so that what ends does so within a test.
 const FLAGS: [&str; 2] = ["--stop-grace=1s", "--media-within=3s"];
 
+/// A bridge with these flags beside those of all tests.
+pub(crate) async fn bridge(around: Surroundings, flags: &[&str]) -> Bridge {
+    let bridge = Bridge::start(around, &[&FLAGS, flags].concat()).await;
+    until("the bridge is ready", async || (bridge.readyz().await.0 == 200).then_some(())).await;
+    bridge
+}
+
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster<2>,
     pub(crate) manager: Manager,
@@ -30,17 +37,19 @@ impl Stage {
         Self { cluster, manager, broker }
     }
 
-    /// A bridge with these flags beside those of all tests.
-    pub(crate) async fn bridge(&self, flags: &[&str]) -> Bridge {
-        let around = Surroundings {
+    /// What bridges are connected to.
+    pub(crate) fn around(&self) -> Surroundings {
+        Surroundings {
             mqtt: self.broker.address(),
             redis: self.cluster.redis.address(),
             nats: self.cluster.nats.address(),
             manager: self.manager.address(),
-        };
-        let bridge = Bridge::start(around, &[&FLAGS, flags].concat()).await;
-        until("the bridge is ready", async || (bridge.readyz().await.0 == 200).then_some(())).await;
-        bridge
+        }
+    }
+
+    /// A bridge with these flags beside those of all tests.
+    pub(crate) async fn bridge(&self, flags: &[&str]) -> Bridge {
+        bridge(self.around(), flags).await
     }
 
     /// Where to watch a source, once some bridge has told of it.
@@ -62,11 +71,16 @@ impl Stage {
         Receiver::connect(&self.url(source).await).await
     }
 
-    /// Somebody who watches a source, on this node.
-    pub(crate) async fn viewer_at(&self, node: usize, source: &str) -> Receiver {
+    /// Where to watch a source on this node.
+    pub(crate) async fn url_at(&self, node: usize, source: &str) -> String {
         let url = self.url(source).await;
         let path = url.split('/').skip(3).collect::<Vec<_>>().join("/");
-        Receiver::connect(&self.cluster.members[node].node.url(&path)).await
+        self.cluster.members[node].node.url(&path)
+    }
+
+    /// Somebody who watches a source, on this node.
+    pub(crate) async fn viewer_at(&self, node: usize, source: &str) -> Receiver {
+        Receiver::connect(&self.url_at(node, source).await).await
     }
 
     /// Does something with a source through the stream-manager.

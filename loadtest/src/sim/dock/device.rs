@@ -124,6 +124,8 @@ pub(super) struct Device {
     pub(super) refusals: (u32, u32),
     /// Says that it pushes and does not.
     pub(super) no_media: bool,
+    /// Says that it pushes though that broke off.
+    pub(super) stays_live: bool,
 }
 
 /// What is to be done with a push.
@@ -177,7 +179,7 @@ impl Device {
             })
             .collect();
         let coexist = coexist.unwrap_or(videos.len());
-        Self { kind, sn, aircraft, coexist, videos, refusals: (0, 0), no_media: false }
+        Self { kind, sn, aircraft, coexist, videos, refusals: (0, 0), no_media: false, stays_live: false }
     }
 
     /// What it does about a request; nothing where it does not know the method.
@@ -288,7 +290,7 @@ impl Device {
 
     /// A push ended by itself: nothing listens there, or it no longer does.
     pub(super) fn lost(&mut self, video: &str) {
-        if let Some(video) = self.videos.get_mut(video) {
+        if let Some(video) = self.videos.get_mut(video).filter(|_| !self.stays_live) {
             video.live = None;
         }
     }

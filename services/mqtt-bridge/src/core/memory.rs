@@ -21,7 +21,7 @@ use tracing::warn;
 
 use super::Core;
 use super::jobs::{Done, RETRY};
-use crate::driver::ASKED_PREFIX;
+use crate::driver::{ASKED_PREFIX, STARTED_PREFIX};
 
 /// What an operator's start of a source is remembered under, before the source's name: the options, or `null` where it was
 /// taken back.
@@ -32,6 +32,10 @@ const TOLD_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long what was asked for is kept: longer, so that devices, which tell themselves anew, make room first.
 const ASKED_TTL: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
+/// How long it is kept that a source was started, or ended: twice as long as until it is given anew. Whoever finds it live after
+/// that takes it for somebody else's.
+const STARTED_TTL: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// How long it is kept that a start was taken back: all bridges that took it up find that out when they get the lease.
 const TAKEN_BACK_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -58,7 +62,11 @@ pub(super) struct Memory {
 
 impl Core {
     pub(super) fn remember(&mut self, name: String, text: String) {
-        let ttl = if name.starts_with(ASKED_PREFIX) { ASKED_TTL } else { TOLD_TTL };
+        let ttl = match name.as_str() {
+            name if name.starts_with(STARTED_PREFIX) => STARTED_TTL,
+            name if name.starts_with(ASKED_PREFIX) => ASKED_TTL,
+            _ => TOLD_TTL,
+        };
         self.remember_for(name, text, ttl);
     }
 

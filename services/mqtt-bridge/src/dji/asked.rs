@@ -1,10 +1,10 @@
-//! How a video was asked to be, by whoever asked last. Each is remembered by itself: a bridge that knows an older lens does not
-//! undo the newer one of another bridge when it is asked for a quality.
+//! How a video was asked to be, by whoever asked last, and whether it was started. Each is remembered by itself: a bridge that
+//! knows an older lens does not undo the newer one of another bridge when it is asked for a quality.
 
 use relay_proto::source::{CameraPosition, SourceId};
 use serde::{Deserialize, Serialize};
 
-use crate::driver::ASKED_PREFIX;
+use crate::driver::{ASKED_PREFIX, STARTED_PREFIX};
 
 /// Qualities that there are: adaptive, smooth, standard, high, ultra high.
 pub(super) const QUALITY_MAX: u8 = 4;
@@ -21,6 +21,7 @@ pub(super) enum What {
     Quality,
     Lens,
     Camera,
+    Started,
 }
 
 /// How a video is to be.
@@ -29,6 +30,8 @@ pub(super) struct Asked {
     pub(super) quality: Quality,
     pub(super) lens: Option<String>,
     pub(super) position: Option<CameraPosition>,
+    /// Whether a bridge has started it, and none has seen it end.
+    pub(super) is_started: bool,
     /// What is remembered of it.
     remembered: [bool; What::ALL.len()],
 }
@@ -44,7 +47,7 @@ pub(super) struct Quality {
 }
 
 impl What {
-    pub(super) const ALL: [Self; 3] = [Self::Quality, Self::Lens, Self::Camera];
+    pub(super) const ALL: [Self; 4] = [Self::Quality, Self::Lens, Self::Camera, Self::Started];
 
     /// Under which name it is remembered.
     pub(super) fn name(self, source: &SourceId) -> String {
@@ -52,6 +55,7 @@ impl What {
             Self::Quality => "quality",
             Self::Lens => "lens",
             Self::Camera => "camera",
+            Self::Started => return format!("{STARTED_PREFIX}{source}"),
         };
         format!("{ASKED_PREFIX}{what}/{source}")
     }
@@ -72,6 +76,7 @@ impl Asked {
             What::Quality => serde_json::to_string(&self.quality),
             What::Lens => serde_json::to_string(&self.lens),
             What::Camera => serde_json::to_string(&self.position),
+            What::Started => serde_json::to_string(&self.is_started),
         };
         text.expect("numbers and texts are JSON")
     }
@@ -90,6 +95,7 @@ impl Asked {
                 read.filter(|read| read.as_deref().is_none_or(may_be_lens)).map(|read| self.lens = read)
             }
             What::Camera => serde_json::from_str(text).ok().map(|read| self.position = read),
+            What::Started => serde_json::from_str(text).ok().map(|read| self.is_started = read),
         };
         if is_taken.is_some() {
             self.set_remembered(what);

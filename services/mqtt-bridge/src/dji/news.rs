@@ -39,6 +39,7 @@ impl Dji {
                 is.is_ours = false;
                 is.may_be_ours = false;
                 is.live = None;
+                self.has_started(video, false, effects);
                 self.give_up(|call| call.video == video, effects);
             }
             self.sign(video, Sign::Online(is_online), effects);
@@ -150,6 +151,8 @@ impl Dji {
             is.may_be_ours = false;
             is.live = None;
             is.waits = None;
+            self.has_started(video, false, effects);
+            let is = &mut self.fleet.videos[video];
             // Told again once it has told of itself.
             if is.told_online.take() == Some(true) {
                 self.sign(video, Sign::Rebooted, effects);
@@ -285,10 +288,13 @@ impl Dji {
         }
         let has_start = self.calls.has(|call| call.video == video && calls::is_main(call));
         let is = &mut self.fleet.videos[video];
-        if !status.live && was == Some(true) && !has_start {
+        // What is told first shows what happened while no bridge was here.
+        if !status.live && !has_start && (was == Some(true) || (was.is_none() && !is.is_ours)) {
             is.is_ours = false;
             is.may_be_ours = false;
+            self.has_started(video, false, effects);
         }
+        let is = &self.fleet.videos[video];
         let goes_on = is.waits == Some(Waits::Pause) && status.error.is_none();
         self.sign(video, Sign::Says { live: status.live, error: status.error }, effects);
         if goes_on {

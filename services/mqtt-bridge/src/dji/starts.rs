@@ -84,7 +84,7 @@ impl Dji {
             rtmp: ingest.rtmp.clone(),
             is_external: url_type != UrlType::Rtmp,
             is_simpler: false,
-            may_be_ours: self.fleet.videos[video].may_be_ours,
+            may_be_ours: is.may_be_ours || is.asked.is_started,
         };
         let service = Service::Start { video: id, url_type, url, quality };
         let is = &mut self.fleet.videos[video];
@@ -107,6 +107,7 @@ impl Dji {
                 let is_external = starting.is_external;
                 let sign = if is_external { Sign::AcceptedExternally } else { Sign::Accepted };
                 self.sign(video, sign, effects);
+                self.has_started(video, true, effects);
                 self.reapply(&call, now, effects);
                 return;
             }
@@ -217,6 +218,7 @@ impl Dji {
             let is = &mut self.fleet.videos[video];
             is.may_be_ours = false;
             is.live = is.live.map(|_| false);
+            self.has_started(video, false, effects);
         }
         let sign = if is_stopped { Sign::Stopped } else { Sign::StopUnanswered };
         self.sign(video, sign, effects);
@@ -297,8 +299,10 @@ impl Dji {
             return;
         }
         if !asked.is_remembered(what) {
+            // What was started is as many as there are videos, and makes room for all else.
+            let counts = |asked: &Asked, what| what != What::Started && asked.is_remembered(what);
             let remembered =
-                |asked: &Asked| What::ALL.into_iter().filter(|what| asked.is_remembered(*what)).count();
+                |asked: &Asked| What::ALL.into_iter().filter(|what| counts(asked, *what)).count();
             if self.fleet.videos.iter().map(|is| remembered(&is.asked)).sum::<usize>() >= REMEMBERED_MAX {
                 effects.push(Effect::Malformed(TOO_MANY_ASKED));
                 return;
@@ -306,6 +310,16 @@ impl Dji {
             self.fleet.videos[video].asked.set_remembered(what);
         }
         self.remember_asked(video, what, effects);
+    }
+
+    /// A video was started by this bridge, or has ended. Remembered, so that after a crash a video that is live elsewhere, at a
+    /// node that is gone, is not taken for somebody else's.
+    pub(super) fn has_started(&mut self, video: usize, is_started: bool, effects: &mut Effects) {
+        let asked = &mut self.fleet.videos[video].asked;
+        if std::mem::replace(&mut asked.is_started, is_started) != is_started {
+            asked.set_remembered(What::Started);
+            self.remember_asked(video, What::Started, effects);
+        }
     }
 
     pub(super) fn remember_asked(&self, video: usize, what: What, effects: &mut Effects) {

@@ -8,6 +8,7 @@ mod starts;
 use relay_proto::source::{CameraPosition, StartOptions};
 
 use super::*;
+use crate::driver::STARTED_PREFIX;
 
 const DOCK: &str = "4BKBJ4R1010TGD";
 const AIRCRAFT: &str = "1581F4BND22180040075";
@@ -23,13 +24,15 @@ const URL: &str = "rtmp://node-1:1935/live/channel/key";
 struct Bed {
     driver: Dji,
     ms: u64,
+    /// What it had remembered of starts, which goes along with nearly everything.
+    starts: Vec<(String, String)>,
 }
 
 impl Bed {
     fn with(settings: Settings) -> (Self, Effects) {
         let mut effects = Effects::new();
         let driver = Dji::new(settings, 7, &mut effects);
-        (Self { driver, ms: 1_000 }, effects)
+        (Self { driver, ms: 1_000, starts: Vec::new() }, effects)
     }
 
     fn empty() -> Self {
@@ -52,10 +55,19 @@ impl Bed {
         Now { ms: self.ms, unix_ms: 1_767_225_600_000 + self.ms }
     }
 
+    /// What was done but to remember starts.
+    fn did(&mut self, effects: Effects) -> Effects {
+        let (starts, rest): (Effects, Effects) = effects.into_iter().partition(
+            |effect| matches!(effect, Effect::Remember(name, _) if name.starts_with(STARTED_PREFIX)),
+        );
+        self.starts.extend(changes::remembered(&starts));
+        rest
+    }
+
     fn hear(&mut self, topic: &str, message: &Json) -> Effects {
         let (now, mut effects) = (self.now(), Effects::new());
         self.driver.heard(topic, &message.to_string().into_bytes().into(), now, &mut effects);
-        effects
+        self.did(effects)
     }
 
     /// What belongs to the dock, told as something new.
@@ -95,7 +107,7 @@ impl Bed {
         let ingest = Ingest { rtmp: Some(URL.to_owned()), options };
         let (now, mut effects) = (self.now(), Effects::new());
         self.driver.start(&source(name), &ingest, now, &mut effects);
-        effects
+        self.did(effects)
     }
 
     fn start(&mut self, name: &str) -> Effects {
@@ -105,13 +117,13 @@ impl Bed {
     fn stop(&mut self, name: &str) -> Effects {
         let (now, mut effects) = (self.now(), Effects::new());
         self.driver.stop(&source(name), now, &mut effects);
-        effects
+        self.did(effects)
     }
 
     fn command(&mut self, ticket: u64, name: &str, command: &Command) -> Effects {
         let (now, mut effects) = (self.now(), Effects::new());
         self.driver.command(Ticket(ticket), &source(name), command, now, &mut effects);
-        effects
+        self.did(effects)
     }
 
     fn reply_to(&mut self, sent: &Sent, result: i64) -> Effects {
@@ -133,7 +145,7 @@ impl Bed {
             self.ms = self.ms.max(next);
             let (now, mut effects) = (self.now(), Effects::new());
             self.driver.tick(now, &mut effects);
-            done.extend(effects.into_iter().map(|effect| (now.ms, effect)));
+            done.extend(self.did(effects).into_iter().map(|effect| (now.ms, effect)));
         }
         self.ms = ms;
         done

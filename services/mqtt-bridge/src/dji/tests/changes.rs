@@ -126,7 +126,7 @@ fn lenses_of_the_newer_controller_go_another_way() {
 }
 
 /// What an effect has remembered.
-fn remembered(effects: &[Effect]) -> Vec<(String, String)> {
+pub(super) fn remembered(effects: &[Effect]) -> Vec<(String, String)> {
     let kept = effects.iter().filter_map(|effect| match effect {
         Effect::Remember(name, text) => Some((name.clone(), text.clone())),
         _ => None,
@@ -188,13 +188,14 @@ fn the_quality_of_a_start_does_not_undo_a_later_one_in_another_run() {
 #[test]
 fn what_was_remembered_wrongly_is_passed_over() {
     let mut bed = Bed::dock();
-    let [quality, lens, camera] = bed.driver.asked_names(&source(LOAD)).try_into().unwrap();
+    let [quality, lens, camera, started] = bed.driver.asked_names(&source(LOAD)).try_into().unwrap();
     for (name, text) in [
         (quality.as_str(), "{\"wanted\":9}"),
         (&quality, "x"),
         (&lens, "\"a/b\""),
         (&lens, "7"),
         (&camera, "\"above\""),
+        (&started, "1"),
         ("asked/other/dji/A/1/2", "1"),
         ("asked/lens/dji/A", "\"ir\""),
     ] {

@@ -136,6 +136,55 @@ fn a_video_that_was_started_here_is_not_somebody_elses() {
 }
 
 #[test]
+fn a_video_that_an_earlier_run_started_is_not_somebody_elses_until_it_has_ended() {
+    let started = |kept: &[(String, String)]| {
+        let mut heir = Bed::dock();
+        for (name, text) in kept {
+            assert!(heir.driver.asked_names(&source(HOUSE)).contains(name));
+            heir.driver.recall(name, text, heir.now(), &mut Effects::new());
+        }
+        heir
+    };
+    let mut bed = Bed::dock();
+    only(&bed.start(HOUSE));
+    assert!(bed.starts.is_empty(), "not before it is accepted");
+    let mut bed = Bed::dock();
+    bed.live(HOUSE);
+    bed.status(HOUSE, false, 0);
+    assert_eq!(bed.starts.len(), 1, "it has not begun yet");
+
+    let mut heir = started(&bed.starts);
+    heir.status(HOUSE, true, 0);
+    let start = only(&heir.start(HOUSE));
+    assert_eq!(heir.reply_to(&start, 513_003), [sign(HOUSE, Sign::AlreadyLive)]);
+    type End = fn(&mut Bed);
+    let ends: [(&str, End); 5] = [
+        ("it says so", |bed| drop(bed.status(HOUSE, false, 0))),
+        ("it stopped", |bed| {
+            let stop = only(&bed.stop(HOUSE));
+            bed.reply_to(&stop, 0);
+        }),
+        ("it began anew", |bed| drop(bed.topology(&[AIRCRAFT]))),
+        ("it is silent", |bed| drop(bed.until(70_000))),
+        ("it was stopped, and whether is not known", |bed| {
+            let stop = only(&bed.stop(HOUSE));
+            bed.reply_to(&stop, 513_099);
+            bed.status(HOUSE, false, 0);
+        }),
+    ];
+    for (how, end) in ends {
+        let mut bed = started(&bed.starts);
+        end(&mut bed);
+        assert_eq!(bed.starts.last().map(|(_, text)| text.as_str()), Some("false"), "{how}");
+        let mut heir = started(&bed.starts);
+        heir.status(HOUSE, true, 0);
+        let start = only(&heir.start(HOUSE));
+        let refusal = refused(HOUSE, Retry::Later, SourceReason::Device(513_003));
+        assert_eq!(heir.reply_to(&start, 513_003), [refusal], "{how}");
+    }
+}
+
+#[test]
 fn a_stop_ends_by_its_reply_by_status_or_because_nothing_was_live() {
     let mut bed = Bed::dock();
     for code in [0, 513_011] {
