@@ -8,6 +8,7 @@ use std::time::Duration;
 use relay_proto::backbone::to_json;
 use relay_proto::websocket::{Close, Kind};
 use relay_proto::{ChannelName, KeyHash, SessionId, api};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::{rfc3339, unix_ms};
@@ -21,6 +22,7 @@ const BANS_MAX: usize = 4096;
 pub(crate) struct Sessions {
     open: Mutex<BTreeMap<SessionId, Open>>,
     bans: Mutex<HashMap<(ChannelName, KeyHash), Instant>>,
+    banned: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -146,8 +148,14 @@ impl Sessions {
         // Who is not remembered is found again at every look.
         if bans.len() < BANS_MAX {
             bans.insert(ban, until);
+            self.banned.send_replace(());
         }
         true
+    }
+
+    /// Changes whenever a key is banned: for who has no session that could be ended.
+    pub(crate) fn bans(&self) -> watch::Receiver<()> {
+        self.banned.subscribe()
     }
 
     /// Whether a key is refused on a channel.

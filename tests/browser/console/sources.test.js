@@ -76,7 +76,7 @@ test('a source is opened on the page of a node, which gets its key', async () =>
   const opened = page.context().waitForEvent('page');
   await part(row(page, 'sources', GATE), 'watch').click();
   const player = await opened;
-  await untilText(player, 'screen-state', /^Waiting for a publisher$/);
+  await untilText(player, 'screen-state', /^Waiting for (a publisher|the camera)$/);
   assert.match(await player.locator('#screen-channel').textContent(), /^source-kerberos-gate-[0-9a-f]{10}$/);
   await close(page);
 });

@@ -54,6 +54,7 @@ test('who waits reads what the camera does and why, and then sees telemetry', as
   await untilText(page, 'screen-state', /^Waiting for a publisher$/);
   assert.equal(await panel(page).isVisible(), false, 'there is none');
   await until(untilText(page, 'screen-words', /^The camera is starting\.$/), () => report({ state: 'starting' }));
+  await untilText(page, 'screen-state', /^Waiting for the camera$/);
   await report({ state: 'starting', reason: 'no_media' });
   await untilText(page, 'screen-words', /^The camera is starting\. It was asked, and no picture comes\.$/);
   await untilText(page, 'announce', /no picture comes/);

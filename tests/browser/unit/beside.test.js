@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { DEPTH_MAX, ROWS_MAX, TEXT_MAX, flatten } from '../../../services/edge/src/page/flatten.js';
-import { sourceWords } from '../../../services/edge/src/page/source-words.js';
+import { sourceTitle, sourceWords } from '../../../services/edge/src/page/source-words.js';
 
 test('nested JSON becomes rows of a path and a text', () => {
   const { rows, isCut } = flatten({ battery: { percent: 80, cells: [3.7, 3.8] }, armed: false, name: '', last: null, none: {} });
@@ -36,5 +36,9 @@ test('what a source does is told with the reason, as far as it is known', () => 
   assert.equal(sourceWords({ state: 'idle', online: false }), 'The camera is off. The device is offline.');
   assert.equal(sourceWords({ state: 'idle', reason: 'device says 513003' }), 'The camera is off. The device says 513003.');
   assert.equal(sourceWords({ state: 'starting', reason: 'toString' }), 'The camera is starting.');
-  for (const unknown of [null, { state: 'constructor' }, {}]) assert.equal(sourceWords(unknown), '');
+  assert.equal(sourceTitle({ state: 'starting' }), 'Waiting for the camera');
+  assert.equal(sourceTitle({ state: 'external' }), 'Streams elsewhere');
+  for (const unknown of [null, { state: 'constructor' }, {}]) {
+    assert.deepEqual([sourceTitle(unknown), sourceWords(unknown)], ['Waiting for a publisher', '']);
+  }
 });

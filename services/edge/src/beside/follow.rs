@@ -36,10 +36,14 @@ struct Follower {
     node: Arc<Node>,
     show: Arc<Show>,
     /// For as long as it is followed.
-    _channel: Arc<Channel>,
+    channel: Arc<Channel>,
     stage: watch::Receiver<Stage>,
     news: watch::Receiver<()>,
     leaving: watch::Receiver<Leaving>,
+    bans: watch::Receiver<()>,
+    /// The key that it came with.
+    shown: KeyHash,
+    /// What that stands for.
     key: KeyHash,
     /// Whether the key has been shown to be right.
     admitted: bool,
@@ -76,10 +80,12 @@ pub(crate) fn answer(node: &Arc<Node>, name: &str, query: Option<&str>, taken: &
         stage: channel.stage(),
         news: show.news.subscribe(),
         leaving: node.service.leaving(),
+        bans: node.sessions.bans(),
+        shown: hash,
         // What opens the channel of a source is known without a publication, and where all may receive nothing is to be known.
         admitted: auth::is_known(policy, channel.name()),
         key,
-        _channel: channel,
+        channel,
         show,
         after: 0,
         begun: false,
@@ -142,14 +148,19 @@ impl Follower {
                 biased;
                 () = sleep_until(leave_at.unwrap_or_else(Instant::now)), if leave_at.is_some() => return Err(Over),
                 _ = self.leaving.changed() => {}
+                _ = self.bans.changed() => {}
                 _ = self.stage.changed() => {}
                 _ = self.news.changed(), if leave_at.is_none() => {}
             }
         }
     }
 
-    /// Looks whether the key is that of who publishes, if anybody does.
+    /// Looks whether the key is that of who publishes, if anybody does, and not banned.
     fn look(&mut self) -> Result<(), Over> {
+        self.bans.borrow_and_update();
+        if self.node.sessions.is_banned(self.channel.name(), self.shown) {
+            return Err(Over);
+        }
         let Stage::Live(live) = &*self.stage.borrow_and_update() else { return Ok(()) };
         if !self.node.config.receive_policy.admits(&self.key, &live.key) {
             return Err(Over);

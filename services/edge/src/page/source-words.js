@@ -20,6 +20,15 @@ const REASONS = {
   no_broker: 'Its broker cannot be reached just now.',
 };
 
+/**
+ * What the screen says while nobody publishes yet.
+ * @param {{state: string, reason?: string} | null} source
+ */
+export function sourceTitle(source) {
+  if (!source || !Object.hasOwn(STATES, source.state)) return 'Waiting for a publisher';
+  return source.state === 'external' ? 'Streams elsewhere' : 'Waiting for the camera';
+}
+
 /** @param {{state: string, reason?: string, online?: boolean} | null} source */
 export function sourceWords(source) {
   if (!source || !Object.hasOwn(STATES, source.state)) return '';

@@ -7,14 +7,13 @@ import { byId, revealable, setText } from './dom.js';
 import { bitrateText, countText, secondsText } from './format.js';
 import { rememberKey, rememberedKey } from './keys.js';
 import { Player } from './player.js';
-import { sourceWords } from './source-words.js';
+import { sourceTitle, sourceWords } from './source-words.js';
 import { Sparkline } from './sparkline.js';
 import { Telemetry } from './telemetry.js';
 
 const PHASES = {
   idle: 'Nothing playing',
   connecting: 'Connecting',
-  waiting: 'Waiting for a publisher',
   buffering: 'Buffering',
   playing: 'Live',
   held: 'Publisher lost',
@@ -132,7 +131,7 @@ export class Watch {
     this.#state = state;
     const words = explanation(state, this.#source);
     if (phase !== this.#phase) this.#enter(phase, words);
-    setText(byId('screen-state'), PHASES[phase]);
+    setText(byId('screen-state'), this.#title());
     setText(byId('screen-words'), words);
     byId('screen').dataset.pictures = String(Boolean(figures?.framesShown));
     byId('screen').dataset.blocked = String(state.blocked);
@@ -174,7 +173,12 @@ export class Watch {
     this.#screen.dataset.phase = phase;
     byId('stop').disabled = phase === 'stopped';
     // What only lasts a moment is not worth interrupting anybody for, and neither is each second of a countdown.
-    if (phase !== 'connecting' && phase !== 'buffering') setText(byId('announce'), [PHASES[phase], words].filter(Boolean).join('. '));
+    if (phase !== 'connecting' && phase !== 'buffering') setText(byId('announce'), [this.#title(), words].filter(Boolean).join('. '));
+  }
+
+  #title() {
+    const { phase } = this.#state;
+    return phase === 'waiting' ? sourceTitle(this.#source) : PHASES[phase];
   }
 }
 

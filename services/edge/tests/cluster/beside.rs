@@ -7,10 +7,10 @@ use futures_util::StreamExt;
 use relay_cluster::backbone::{MemoryBackbone, Subscription};
 use relay_cluster::{Backbone, Links};
 use relay_edge::Config;
-use relay_proto::backbone::{Peer, Subjects, from_json, to_json};
+use relay_proto::backbone::{Command, Peer, Subjects, from_json, to_json};
 use relay_proto::source::{Source, SourceId, SourceKeys, SourceReason, SourceState, SourcesReport};
 use relay_proto::telemetry::{Telemetry, TelemetryAsk};
-use relay_proto::{ChannelName, Incarnation};
+use relay_proto::{ChannelName, Incarnation, KeyHash};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
@@ -83,6 +83,21 @@ async fn asks(end: &MemoryBackbone) -> Subscription {
 async fn asked(asks: &mut Subscription) -> TelemetryAsk {
     let message = timeout(HANG, asks.next()).await.unwrap().unwrap();
     from_json(&message.payload).unwrap()
+}
+
+#[tokio::test]
+async fn who_is_banned_is_told_nothing_more() {
+    let Nodes { nodes: [node], ends: [end], .. } = Nodes::start(config()).await;
+    let (channel, keys) = source_channel();
+    let mut follower = follow_source(&node).await;
+    let mut device = follow(&node, channel.as_str(), keys.publish.expose()).await;
+    let key = KeyHash::of(SECRET, &channel, &keys.watch);
+    let ban = Command::BanKey { channel: channel.clone(), key, ttl_ms: 60_000 };
+    end.publish(&subjects().all(), None, to_json(&ban).into()).await.unwrap();
+    follower.everything().await;
+    refused(&node, &format!("/v1/channels/{channel}/events?key={}", keys.watch.expose()), "403").await;
+    tell(&end, &channel, "battery", json!({"percent": 80})).await;
+    device.until("80}}").await;
 }
 
 #[tokio::test]
