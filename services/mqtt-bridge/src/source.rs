@@ -458,8 +458,10 @@ impl Machine {
                 self.is_ours = false;
                 self.phase = Phase::Idle;
             }
-            Phase::Live if !flows => {
-                self.phase = Phase::Interrupted(now.saturating_add(ms(self.timing.republish_within)));
+            Phase::Live if !flows => self.interrupted(now),
+            // Who is connected and sends nothing, for nobody, has to be stopped as well.
+            Phase::Idle if self.media.is_some() && !self.is_wanted && self.in_flight.is_none() => {
+                self.interrupted(now);
             }
             Phase::Stopping { then, .. } if self.in_flight.is_none() && self.media.is_none() => match *then {
                 Then::Rest => {
@@ -490,6 +492,10 @@ impl Machine {
             self.phase = Phase::Picking;
             todo.push(Do::Pick(self.excluded.clone()));
         }
+    }
+
+    fn interrupted(&mut self, now: u64) {
+        self.phase = Phase::Interrupted(now.saturating_add(ms(self.timing.republish_within)));
     }
 
     /// Whether media comes, of a publication that counts.

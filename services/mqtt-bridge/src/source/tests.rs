@@ -330,6 +330,17 @@ fn an_heir_takes_a_stream_that_runs_as_it_is() {
 }
 
 #[test]
+fn an_heir_stops_who_is_connected_and_sends_nothing_for_nobody() {
+    let mut rig = Rig::new(Conduct::Answers);
+    rig.media(media_at("n1", false));
+    assert!(rig.machine.needs_lease());
+    assert_eq!(rig.held(true), [Do::Stop]);
+    rig.sign(Sign::Stopped);
+    assert_eq!(rig.media(None), [Do::Rest]);
+    assert!(!rig.machine.needs_lease());
+}
+
+#[test]
 fn an_heir_stops_a_stream_that_nobody_wants() {
     let mut rig = Rig::new(Conduct::Answers);
     rig.media(media_at("n1", true));
