@@ -8,6 +8,7 @@
 //! └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod attempts;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use relay_proto::source::{SourceReason, SourceState};
 use relay_proto::{Epoch, NodeId};
 
+use self::attempts::Attempts;
 use crate::demand::Media;
 use crate::driver::{Retry, Sign};
 
@@ -40,15 +42,6 @@ impl Default for Timing {
     }
 }
 
-/// Pauses between attempts to start. Docks refuse for a while after their topology changed, and must not be asked all the time.
-const PAUSES_MS: [u64; 4] = [5_000, 10_000, 20_000, 30_000];
-
-/// After this many attempts in vain, some three minutes, a viewer who still waits is helped by patience alone.
-const ATTEMPTS_QUICK: u32 = 8;
-
-/// The pause from then on.
-const PAUSE_SLOW_MS: u64 = 60_000;
-
 /// How soon a stream-manager is asked again that had no node.
 const PICK_PAUSE_MS: u64 = 2_000;
 
@@ -60,9 +53,6 @@ const ENDS_WITHIN_MS: u64 = 5_000;
 
 /// How long a node that was killed may be told of: others believe it until it was silent for three of its intervals.
 const BROKEN_MS: u64 = 15_000;
-
-/// Nodes that are avoided because a stream to them failed: with all of them excluded, none would be left.
-const EXCLUDED_MAX: usize = 3;
 
 /// "Paused until the download of a file is done", whichever kind of device says it.
 const PAUSED_CODE: i64 = 13_017;
@@ -93,8 +83,7 @@ pub(crate) struct Machine {
     online: Option<bool>,
     reason: Option<SourceReason>,
     node: Option<NodeId>,
-    excluded: Vec<NodeId>,
-    attempts: u32,
+    attempts: Attempts,
     /// Whether it was told to start by this bridge and not stopped since.
     is_ours: bool,
     /// Whether it said of its own accord that it streams no more, since it was told to start.
@@ -182,8 +171,7 @@ impl Machine {
             online: None,
             reason: None,
             node: None,
-            excluded: Vec::new(),
-            attempts: 0,
+            attempts: Attempts::default(),
             is_ours: false,
             has_ended: false,
         }
@@ -240,7 +228,7 @@ impl Machine {
             self.unwanted_since = now;
             if is_wanted && matches!(self.phase, Phase::Pausing(None)) {
                 // Who comes anew may try anew.
-                self.attempts = 0;
+                self.attempts.restart();
                 self.phase = Phase::Idle;
             }
         }
@@ -285,8 +273,7 @@ impl Machine {
                 }
                 None => {
                     self.reason = Some(SourceReason::NoNode);
-                    // All that were left out may be all there are.
-                    self.excluded.clear();
+                    self.attempts.exclude_none();
                     self.phase = Phase::Pausing(Some(now + PICK_PAUSE_MS));
                 }
             }
@@ -308,7 +295,7 @@ impl Machine {
             let pause = self.pause(now);
             self.phase = Phase::Pausing(Some(pause));
             // The first time at once: a node that was killed is no fault of the next.
-            if self.attempts == 1 {
+            if self.attempts.is_first() {
                 self.phase = Phase::Idle;
             }
         }
@@ -342,8 +329,7 @@ impl Machine {
                 self.in_flight = None;
                 self.is_ours = false;
                 if !matches!(self.phase, Phase::Idle | Phase::Live) {
-                    self.attempts = 0;
-                    self.phase = Phase::Pausing(Some(now + PAUSES_MS[0]));
+                    self.phase = Phase::Pausing(Some(now + self.attempts.begin_anew()));
                 }
             }
             Sign::Accepted => {
@@ -448,8 +434,7 @@ impl Machine {
             {
                 self.phase = Phase::Live;
                 self.reason = None;
-                self.attempts = 0;
-                self.excluded.clear();
+                self.attempts = Attempts::default();
                 self.is_ours = true;
             }
             // Who knows that it has ended does not come back by itself.
@@ -490,7 +475,7 @@ impl Machine {
         }
         if self.phase == Phase::Idle && self.is_wanted && self.in_flight.is_none() {
             self.phase = Phase::Picking;
-            todo.push(Do::Pick(self.excluded.clone()));
+            todo.push(Do::Pick(self.attempts.excluded().to_vec()));
         }
     }
 
@@ -546,7 +531,7 @@ impl Machine {
         let is_paused = error.is_some_and(|code| code % 100_000 == PAUSED_CODE);
         match self.phase {
             Phase::External(_) if live => {
-                self.attempts = 0;
+                self.attempts.restart();
                 self.phase = Phase::External(true);
             }
             // Nobody sees its media here, so nothing else tells that it is over.
@@ -623,23 +608,13 @@ impl Machine {
 
     /// When to try again after one more attempt in vain.
     fn pause(&mut self, now: u64) -> u64 {
-        self.attempts = self.attempts.saturating_add(1);
-        let pause = if self.attempts > ATTEMPTS_QUICK {
-            PAUSE_SLOW_MS
-        } else {
-            PAUSES_MS[(self.attempts as usize - 1).min(PAUSES_MS.len() - 1)]
-        };
-        now + pause
+        now + self.attempts.fail()
     }
 
     /// The node that failed is not tried again for now.
     fn exclude(&mut self) {
-        let Some(node) = self.node.take() else { return };
-        if !self.excluded.contains(&node) {
-            if self.excluded.len() == EXCLUDED_MAX {
-                self.excluded.remove(0);
-            }
-            self.excluded.push(node);
+        if let Some(node) = self.node.take() {
+            self.attempts.exclude(node);
         }
     }
 
@@ -648,8 +623,7 @@ impl Machine {
         self.in_flight = None;
         self.reason = None;
         self.node = None;
-        self.excluded.clear();
-        self.attempts = 0;
+        self.attempts = Attempts::default();
         self.is_ours = false;
         self.has_ended = false;
     }
