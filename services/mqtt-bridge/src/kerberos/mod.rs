@@ -12,6 +12,7 @@
 //! `request-hd-stream` instead of [`Request::SdStream`], and its answers be matched on device and session in `open_and_take`.
 
 mod action;
+mod asks;
 mod base64;
 mod cipher;
 #[cfg(fuzzing)]
@@ -19,7 +20,7 @@ pub(crate) mod fuzzing;
 mod picture;
 mod settings;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use relay_proto::kerberos::{Message, Payload, Reply, Request, Timestamp, agents_topic, hub_topic};
@@ -27,25 +28,11 @@ use relay_proto::source::{Command, Part, SourceId, SourceReason};
 use serde_json::{Value as Json, json};
 
 use self::action::Awaited;
+use self::asks::{Asks, SPREAD_MS};
 use self::cipher::OpenError;
 use self::picture::{Assembler, Bad};
 pub use self::settings::{Secret, SecretError, Settings};
 use crate::driver::{CommandError, Driver, Effect, Effects, Ingest, Now, Outgoing, Qos, Retry, Sign, Ticket};
-
-/// How often an agent is asked. It sends pictures for three whole seconds after a request, and one may be lost.
-const ASK_MS: u64 = 2_000;
-
-/// The second request comes this much earlier at most, so that cameras that began together are not asked together.
-const SPREAD_MS: u64 = 1_000;
-
-/// Requests are due at multiples of this, so that those of thousands of agents go out together and nobody is woken for each.
-const TOGETHER_MS: u64 = 50;
-
-/// After this long without a picture it is asked less often: longer than the longest time between two key frames, and 5 s.
-const QUIET_MS: u64 = 15_000;
-
-/// How often it is asked then.
-const ASK_QUIET_MS: u64 = 10_000;
 
 /// Agents that appear by themselves. Whoever may publish can invent names; one bridge has thousands at most.
 const HEARD_MAX: usize = 10_000;
@@ -76,8 +63,7 @@ pub(crate) struct Kerberos {
     by_key: HashMap<Box<str>, usize>,
     /// Devices that were not configured.
     heard: usize,
-    /// When which device is to be asked.
-    asks: BTreeSet<(u64, usize)>,
+    asks: Asks,
     /// In the order in which they were asked.
     questions: Vec<Question>,
     assembler: Assembler,
@@ -96,16 +82,6 @@ struct Device {
     known: bool,
     /// From when on it is to be remembered when it is heard; never, where it is configured.
     remember_ms: Option<u64>,
-    running: Option<Running>,
-}
-
-/// A device that is asked for pictures.
-#[derive(Debug, Clone, Copy)]
-struct Running {
-    asked_ms: u64,
-    next_ms: u64,
-    /// When the last picture came, or it was started.
-    picture_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +102,7 @@ impl Kerberos {
             devices: Vec::new(),
             by_key: HashMap::new(),
             heard: 0,
-            asks: BTreeSet::new(),
+            asks: Asks::default(),
             questions: Vec::new(),
             assembler: Assembler::default(),
             message_space: Vec::new(),
@@ -147,13 +123,7 @@ impl Kerberos {
         }
         let device = self.devices.len();
         let source = SourceId::Kerberos { hub: self.settings.hub_key.clone(), device: key.clone() };
-        self.devices.push(Device {
-            source,
-            key: key.clone(),
-            known: false,
-            remember_ms: None,
-            running: None,
-        });
+        self.devices.push(Device { source, key: key.clone(), known: false, remember_ms: None });
         self.by_key.insert(key.as_str().into(), device);
         device
     }
@@ -210,31 +180,10 @@ impl Kerberos {
         effects.push(Effect::Publish(Outgoing { topic, qos, payload: payload.into() }));
     }
 
-    /// Asks for pictures, and says when to ask again.
-    fn ask(&mut self, device: usize, after_ms: u64, now: Now, effects: &mut Effects) {
-        let Some(running) = &mut self.devices[device].running else { return };
-        self.asks.remove(&(running.next_ms, device));
-        running.asked_ms = now.ms;
-        running.next_ms = due(now.ms, after_ms);
-        self.asks.insert((running.next_ms, device));
-        self.publish(device, &Request::SdStream, now, effects);
-    }
-
     fn ask_first(&mut self, device: usize, now: Now, effects: &mut Effects) {
-        let after_ms = ASK_MS - self.random.u64(..=SPREAD_MS);
-        self.ask(device, after_ms, now, effects);
-    }
-
-    /// A picture came: an agent that was quiet is asked as often as the others again.
-    fn pictured(&mut self, device: usize, now: Now) {
-        let Some(running) = &mut self.devices[device].running else { return };
-        running.picture_ms = now.ms;
-        let next_ms = running.next_ms.min(due(running.asked_ms, ASK_MS));
-        if next_ms != running.next_ms {
-            self.asks.remove(&(running.next_ms, device));
-            running.next_ms = next_ms;
-            self.asks.insert((next_ms, device));
-        }
+        let earlier_ms = self.random.u64(..=SPREAD_MS);
+        self.asks.begin(device, earlier_ms, now.ms);
+        self.publish(device, &Request::SdStream, now, effects);
     }
 
     /// Takes a message that came on the topic of this device, or on that of all.
@@ -267,7 +216,7 @@ impl Kerberos {
     /// Whether anybody waits for this of the device.
     fn is_wanted(&self, device: usize, reply: Reply) -> bool {
         match reply {
-            Reply::Picture => self.devices[device].running.is_some(),
+            Reply::Picture => self.asks.has(device),
             Reply::PtzPosition | Reply::VerifyResult => self.questions.iter().any(|q| q.device == device),
         }
     }
@@ -316,7 +265,7 @@ impl Kerberos {
 
     fn take(&mut self, device: usize, payload: &Payload<'_>, now: Now, effects: &mut Effects) {
         match Reply::of(&payload.action.0) {
-            Some(Reply::Picture) if self.devices[device].running.is_some() => {
+            Some(Reply::Picture) if self.asks.has(device) => {
                 self.take_picture(device, payload, now, effects);
             }
             Some(Reply::PtzPosition | Reply::VerifyResult) => {
@@ -340,7 +289,7 @@ impl Kerberos {
         };
         match picture {
             Ok(Some(picture)) => {
-                self.pictured(device, now);
+                self.asks.pictured(device, now.ms);
                 effects.push(Effect::Picture(self.devices[device].source.clone(), picture));
             }
             Ok(None) => {}
@@ -359,12 +308,6 @@ impl Kerberos {
         let rest = topic.strip_prefix(self.heard_topic.as_str())?;
         if rest.is_empty() { Some(None) } else { rest.strip_prefix('/').map(Some) }
     }
-}
-
-/// When what is to be done after so long is done: a little earlier rather than later.
-fn due(now_ms: u64, after_ms: u64) -> u64 {
-    let at_ms = now_ms.saturating_add(after_ms);
-    (at_ms - at_ms % TOGETHER_MS).max(now_ms)
 }
 
 /// Opens one layer.
@@ -404,8 +347,7 @@ impl Driver for Kerberos {
     }
 
     fn connected(&mut self, now: Now, effects: &mut Effects) {
-        let running: Vec<usize> = self.asks.iter().map(|(_, device)| *device).collect();
-        for device in running {
+        for device in self.asks.all() {
             self.ask_first(device, now, effects);
         }
     }
@@ -420,9 +362,7 @@ impl Driver for Kerberos {
                 return;
             }
         };
-        if self.devices[device].running.is_none() {
-            self.devices[device].running =
-                Some(Running { asked_ms: now.ms, next_ms: now.ms, picture_ms: now.ms });
+        if !self.asks.has(device) {
             self.ask_first(device, now, effects);
         }
         effects.push(Effect::Sign(source.clone(), Sign::Accepted));
@@ -430,9 +370,8 @@ impl Driver for Kerberos {
 
     fn forget(&mut self, source: &SourceId) {
         if let Some(device) = self.device_of(source)
-            && let Some(running) = self.devices[device].running.take()
+            && self.asks.end(device)
         {
-            self.asks.remove(&(running.next_ms, device));
             self.assembler.forget(device);
         }
     }
@@ -478,11 +417,8 @@ impl Driver for Kerberos {
 
     fn tick(&mut self, now: Now, effects: &mut Effects) {
         self.expire(now, effects);
-        while let Some((_, device)) = self.asks.first().copied().filter(|(due_ms, _)| *due_ms <= now.ms) {
-            let quiet = self.devices[device]
-                .running
-                .is_some_and(|running| now.ms.saturating_sub(running.picture_ms) >= QUIET_MS);
-            self.ask(device, if quiet { ASK_QUIET_MS } else { ASK_MS }, now, effects);
+        while let Some(device) = self.asks.next_due(now.ms) {
+            self.publish(device, &Request::SdStream, now, effects);
         }
         self.questions.retain(|question| {
             let waits = now.ms < question.until_ms;
@@ -494,9 +430,8 @@ impl Driver for Kerberos {
     }
 
     fn next(&self) -> Option<u64> {
-        let ask = self.asks.first().map(|(due_ms, _)| *due_ms);
         let question = self.questions.iter().map(|question| question.until_ms).min();
-        [ask, question, self.assembler.next()].into_iter().flatten().min()
+        [self.asks.next(), question, self.assembler.next()].into_iter().flatten().min()
     }
 
     fn recall(&mut self, name: &str, _text: &str, _now: Now, effects: &mut Effects) {
@@ -508,10 +443,10 @@ impl Driver for Kerberos {
     }
 
     fn devices(&self, _now: Now) -> Json {
-        let list = self.devices.iter().map(|device| {
+        let list = self.devices.iter().enumerate().map(|(number, device)| {
             json!({
                 "source": device.source.to_string(), "configured": self.settings.cameras.contains(&device.key),
-                "asked": device.running.is_some(),
+                "asked": self.asks.has(number),
                 "actions": ["ptz", "preset", "zoom", "absolute-move", "get-ptz-position", "record", "trigger-relay",
                             "verify-stream"],
             })

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use relay_proto::source::StartOptions;
 
+use super::asks::{QUIET_MS, TOGETHER_MS};
 use super::*;
 use super::{base64, cipher::seal};
 
