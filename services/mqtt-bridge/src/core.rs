@@ -32,7 +32,7 @@ use relay_proto::backbone::{Peer, Subjects};
 use relay_proto::report::{self, Report};
 use relay_proto::source::{Answered, Ask, Source, SourceId, SourceKind, StartOptions};
 use relay_proto::telemetry::TelemetryAsk;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -131,6 +131,8 @@ pub(crate) struct Core {
     /// In the order in which they were given out.
     tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
+    /// One for each command that may wait for another bridge.
+    others: Arc<Semaphore>,
     memory: memory::Memory,
     leases: leases::Round,
     tellings: tell::Rounds,
@@ -203,6 +205,7 @@ impl Core {
             roster,
             tickets: BTreeMap::new(),
             next_ticket: 0,
+            others: Arc::new(Semaphore::new(asks::OTHERS_MAX)),
             memory: memory::Memory::default(),
             leases: leases::Round::default(),
             tellings: tell::Rounds::default(),

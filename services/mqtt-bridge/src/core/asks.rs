@@ -17,6 +17,9 @@ use crate::driver::{CommandError, Ticket};
 /// Commands that are not answered yet: those of every operator of a large fleet at once.
 const TICKETS_MAX: usize = 1024;
 
+/// Commands that other bridges have not answered yet.
+pub(super) const OTHERS_MAX: usize = 256;
+
 /// The driver always answers, after 60 s at most; should it not, nobody waits for longer, and the place is free again.
 const TICKET_WITHIN_MS: u64 = 63_000;
 
@@ -180,6 +183,9 @@ impl Core {
     }
 
     fn ask_other(&mut self, holder: &Peer, source: SourceId, command: Command, reply: Reply) {
+        let Ok(permit) = Arc::clone(&self.others).try_acquire_owned() else {
+            return self.answer(reply, problem(503, "busy", "too many commands are under way"));
+        };
         let Reply::Here(answer) = reply else { return };
         let subject = self.subjects.node(&holder.node, holder.incarnation);
         let message = to_json(&Ask::Command { source, command });
@@ -190,6 +196,7 @@ impl Core {
                 asked.ok().and_then(|bytes| from_json_within::<Answered>(&bytes, ANSWER_BYTES_MAX).ok());
             let silent = || problem(504, "bridge-silent", "the bridge that has the source does not answer");
             let _ = answer.send(answered.unwrap_or_else(silent));
+            drop(permit);
             Done::Nothing
         });
     }

@@ -412,3 +412,37 @@ async fn the_devices_of_a_large_fleet_are_told_over_the_backbone_or_why_they_are
     let Answered::Problem { status: 503, code, .. } = answered else { panic!("no problem") };
     assert_eq!(code, "answer-too-long");
 }
+
+#[tokio::test(start_paused = true)]
+async fn so_many_commands_wait_for_another_bridge_and_no_more() {
+    let mut rig = Rig::new();
+    let (node, incarnation) = (peer(2).node, peer(2).incarnation);
+    // It has the source, listens, and says nothing.
+    let subject = rig.core.subjects.node(&node, incarnation);
+    let _silent = rig.core.links.backbone.subscribe(&subject).await.unwrap();
+    let source = Source {
+        id: cam(),
+        channel: cam().channel(),
+        kind: SourceKind::Kerberos,
+        state: SourceState::Live,
+        reason: None,
+        node: None,
+        bridge: Some(node),
+        online: Some(true),
+    };
+    let told = to_json(&SourcesReport::One { by: peer(2), source });
+    rig.core.heard_of_others(&told, rig.core.now().ms);
+    let mut waiting: Vec<_> = (0..asks::OTHERS_MAX).map(|_| rig.command(action())).collect();
+    let code = |answered| match answered {
+        Answered::Problem { code, .. } => code,
+        Answered::Done { .. } => panic!("nobody does it"),
+    };
+    assert_eq!(code(rig.command(action()).await.unwrap()), "busy");
+    assert!(waiting.iter_mut().all(|answered| answered.try_recv().is_err()));
+    rig.pass(Duration::from_secs(70)).await;
+    for answered in waiting {
+        assert_eq!(code(answered.await.unwrap()), "bridge-silent");
+    }
+    rig.core.heard_of_others(&told, rig.core.now().ms);
+    assert!(rig.command(action()).try_recv().is_err(), "there is room again");
+}
