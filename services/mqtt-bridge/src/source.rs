@@ -42,6 +42,9 @@ impl Default for Timing {
     }
 }
 
+/// Stream-managers answer within seconds, or are given up; should nobody say so, nothing hangs on it for longer.
+const PICK_WITHIN_MS: u64 = 60_000;
+
 /// How soon a stream-manager is asked again that had no node.
 const PICK_PAUSE_MS: u64 = 2_000;
 
@@ -93,8 +96,8 @@ pub(crate) struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Idle,
-    /// A node is asked for.
-    Picking,
+    /// A node is asked for; it has to be told until then.
+    Picking(u64),
     /// The device is told to start.
     Starting,
     /// The device said that it starts; media has to come until then, or may take any time.
@@ -210,6 +213,7 @@ impl Machine {
             }
             Phase::Awaiting(until) if self.in_flight.is_none() => *until,
             Phase::Pausing(until) => *until,
+            Phase::Picking(until) => Some(*until),
             _ => None,
         };
         // As long as can be said is for ever.
@@ -259,7 +263,7 @@ impl Machine {
     /// A node was found, or none.
     pub(crate) fn picked(&mut self, picked: Option<NodeId>, now: u64) -> Vec<Do> {
         let mut todo = Vec::new();
-        if self.phase == Phase::Picking {
+        if matches!(self.phase, Phase::Picking(_)) {
             match picked {
                 // It is not wanted any more.
                 _ if !self.is_wanted => {
@@ -285,7 +289,7 @@ impl Machine {
     /// What was sent to the node does not get there: it refuses it, or is perhaps not there any more.
     pub(crate) fn node_failed(&mut self, is_lost: bool, now: u64) -> Vec<Do> {
         let mut todo = Vec::new();
-        if self.is_held && !matches!(self.phase, Phase::Idle | Phase::Stopping { .. } | Phase::Picking) {
+        if self.is_held && !matches!(self.phase, Phase::Idle | Phase::Stopping { .. } | Phase::Picking(_)) {
             // What is still told of it is of before.
             let media = self.media.take();
             if is_lost && let Some(media) = media.filter(|media| self.node.as_ref() == Some(&media.node)) {
@@ -409,7 +413,7 @@ impl Machine {
                 // It still streams: tell it again.
                 self.stop(then, now, &mut todo);
             }
-            Phase::Pausing(Some(until)) if now >= until => self.phase = Phase::Idle,
+            Phase::Picking(until) | Phase::Pausing(Some(until)) if now >= until => self.phase = Phase::Idle,
             _ => {}
         }
         self.go_on(now, &mut todo);
@@ -425,7 +429,7 @@ impl Machine {
         match &self.phase {
             // What it streams is here, and comes from wherever it was told to go.
             Phase::Idle
-            | Phase::Picking
+            | Phase::Picking(_)
             | Phase::Starting
             | Phase::Awaiting(_)
             | Phase::Interrupted(_)
@@ -474,7 +478,7 @@ impl Machine {
             }
         }
         if self.phase == Phase::Idle && self.is_wanted && self.in_flight.is_none() {
-            self.phase = Phase::Picking;
+            self.phase = Phase::Picking(now.saturating_add(PICK_WITHIN_MS));
             todo.push(Do::Pick(self.attempts.excluded().to_vec()));
         }
     }

@@ -100,6 +100,16 @@ fn nothing_is_done_without_the_lease() {
 }
 
 #[test]
+fn a_node_that_nobody_tells_of_is_asked_for_again() {
+    let mut rig = Rig::new(Conduct::Answers);
+    rig.wanted(true);
+    assert_eq!(rig.held(true), [Do::Pick(vec![])]);
+    assert_eq!(rig.pass(59_999), []);
+    assert_eq!(rig.pass(1), [Do::Pick(vec![])]);
+    assert_eq!(rig.picked("n1"), [Do::Start]);
+}
+
+#[test]
 fn only_media_makes_it_live() {
     let mut rig = Rig::started(Conduct::Answers);
     rig.sign(Sign::Accepted);
