@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use relay_cluster::Links;
 use relay_edge::Edge;
+use relay_lifecycle::access::Access;
 use relay_lifecycle::config::TimeSpan;
 use relay_lifecycle::drain::{self, Drain};
 use relay_lifecycle::readiness::Readiness;
@@ -152,7 +153,7 @@ impl BridgePlan {
     ) -> Result<relay_mqtt_bridge::Config, String> {
         let mqtt = self.settings.mqtt.clone().unwrap_or_else(|| format!("mqtt://{}", reachable(broker)));
         let managers = vec![format!("http://{}", reachable(manager))];
-        self.settings.clone().into_config(self.listen, name, mqtt, managers, self.interval)
+        self.settings.clone().into_config(self.listen, name, mqtt, managers, self.interval, Access::default())
     }
 
     async fn bind(
