@@ -64,6 +64,21 @@ pub async fn metric(admin: SocketAddr, name: &str) -> f64 {
     values.iter().sum()
 }
 
+/// All that comes for this request until the other end closes the connection.
+///
+/// # Panics
+/// When nobody listens there, or the connection is not closed.
+pub async fn raw(address: SocketAddr, request: &str) -> String {
+    let answer = timeout(HANG, async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    answer.await.unwrap_or_else(|_| panic!("{address} does not answer {request:?} in time"))
+}
+
 async fn ask(
     method: &str,
     address: SocketAddr,
@@ -71,17 +86,10 @@ async fn ask(
     headers: &[(&str, &str)],
     body: &str,
 ) -> (u16, String) {
-    let answer = timeout(HANG, async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        // In version 1.0 the end of the connection is the end of the body, whatever its length.
-        let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n{body}");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    });
-    let answer = answer.await.unwrap_or_else(|_| panic!("http://{address}{path} hangs"));
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    // In version 1.0 the end of the connection is the end of the body, whatever its length.
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n{body}");
+    let answer = raw(address, &request).await;
     let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
         let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
         Some((status, body.to_owned()))

@@ -1,9 +1,9 @@
 //! Every setting of a bridge, with its default and the reason for it.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use relay_lifecycle::access::{Access, Token};
 use relay_proto::NodeId;
 use relay_proto::source::SourceId;
 
@@ -39,10 +39,8 @@ pub struct Config {
     pub timing: Timing,
     /// How often nodes tell of themselves. One that has said nothing for three times as long is not there.
     pub registry_interval: Duration,
-    /// Tokens that may read.
-    pub reader_tokens: Vec<Token>,
-    /// Tokens that may read, and tell devices what to do.
-    pub operator_tokens: Vec<Token>,
+    /// Tokens that may read, and those that may also tell devices what to do.
+    pub access: Access,
 }
 
 impl Config {
@@ -54,33 +52,5 @@ impl Config {
         broker::Broker::connect(self.mqtt.clone(), Vec::new()).map_err(|error| error.to_string())?;
         Picker::new(&self.managers, None).map_err(|error| error.to_string())?;
         Ok(())
-    }
-}
-
-/// A secret that opens an API. Prints as `***`.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl Token {
-    /// The token itself, for whoever has to present it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether this is the token, in a time that tells nothing but its length.
-    pub(crate) fn is(&self, text: &str) -> bool {
-        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), text.as_bytes()).into()
-    }
-}
-
-impl From<String> for Token {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }

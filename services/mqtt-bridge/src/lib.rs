@@ -116,8 +116,7 @@ impl Bridge {
         let mut filters: Vec<_> = drivers.iter().flat_map(|(_, driver)| driver.filters()).collect();
         filters.extend(telemetry.filters());
         let (publisher, inbox) = Broker::connect(config.mqtt.clone(), filters)?;
-        let token = config.manager_token.as_ref().map(config::Token::expose);
-        let picker = Picker::new(&config.managers, token)?;
+        let picker = Picker::new(&config.managers, config.manager_token.as_ref())?;
         let (core, desk, requests) = Core::new(Parts {
             links,
             peer,
@@ -146,8 +145,7 @@ impl Bridge {
     pub async fn run(self, drain: Drain) {
         let Self { core, inbox, requests, desk, socket, config, readiness, .. } = self;
         let mut tasks = JoinSet::new();
-        let Config { reader_tokens, operator_tokens, .. } = config;
-        let serving = rest::serve(socket, desk, reader_tokens, operator_tokens, drain.clone());
+        let serving = rest::serve(socket, desk, config.access, drain.clone());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
                 error!(%error, "the REST of the bridge ended");

@@ -13,6 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use relay_lifecycle::access::Token;
 use relay_proto::api::manager::Picks;
 use relay_proto::{ChannelName, NodeId, StreamKey};
 use tokio::time::timeout;
@@ -56,9 +57,6 @@ pub enum PickerError {
     /// An address is none.
     #[error("manager is not http:// or https:// and a host, without a path")]
     Url,
-    /// The token cannot stand in a header.
-    #[error("manager-token has characters that no token has")]
-    Token,
     /// Certificates to trust cannot be had.
     #[error("the system's certificates cannot be read: {0}")]
     Certificates(std::io::Error),
@@ -103,18 +101,12 @@ pub(crate) enum NoPick {
 
 impl Picker {
     /// Checks the addresses, and connects to nobody.
-    pub(crate) fn new(managers: &[String], token: Option<&str>) -> Result<Self, PickerError> {
+    pub(crate) fn new(managers: &[String], token: Option<&Token>) -> Result<Self, PickerError> {
         relay_cluster::tls::install_crypto_provider();
         let managers: Vec<_> = managers.iter().map(|url| base(url)).collect::<Result<_, _>>()?;
         if managers.is_empty() {
             return Err(PickerError::None);
         }
-        let token = token.map(|token| {
-            let mut value =
-                HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| PickerError::Token)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -129,7 +121,7 @@ impl Picker {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .build(https);
-        Ok(Self { pool, managers, token: token.transpose()? })
+        Ok(Self { pool, managers, token: token.map(Token::bearer) })
     }
 
     /// A node for a channel of a source, other than these.
@@ -241,7 +233,8 @@ mod tests {
     }
 
     async fn pick(managers: &[String], protocol: Protocol, exclude: &[NodeId]) -> Result<Picked, NoPick> {
-        Picker::new(managers, Some("a-token")).unwrap().pick(&channel(), &key(), protocol, exclude).await
+        let token = "a-token-of-a-reader".parse().unwrap();
+        Picker::new(managers, Some(&token)).unwrap().pick(&channel(), &key(), protocol, exclude).await
     }
 
     #[tokio::test]

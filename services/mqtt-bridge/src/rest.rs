@@ -8,11 +8,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use relay_lifecycle::access::{Access, Refusal, Role};
 use relay_lifecycle::drain::{Drain, Phase};
+use relay_lifecycle::problem::response;
 use relay_proto::api::manager::Problem;
 use relay_proto::api::source::{self, COMMAND_BYTES_MAX, Sources};
 use relay_proto::source::{Answered, Ask, Source, SourceId, SourceKind, SourceState};
@@ -21,7 +23,6 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::config::Token;
 use crate::core::Desk;
 
 /// Sources in an answer, where no other number is asked for, and at the most.
@@ -39,19 +40,17 @@ const PREFIX: &str = "/v1/sources/";
 #[derive(Debug)]
 struct Rest {
     desk: Desk,
-    reader_tokens: Vec<Token>,
-    operator_tokens: Vec<Token>,
+    access: Access,
 }
 
 /// Serves until the drain begins.
 pub(crate) async fn serve(
     socket: TcpListener,
     desk: Desk,
-    reader_tokens: Vec<Token>,
-    operator_tokens: Vec<Token>,
+    access: Access,
     mut drain: Drain,
 ) -> io::Result<()> {
-    let rest = Arc::new(Rest { desk, reader_tokens, operator_tokens });
+    let rest = Arc::new(Rest { desk, access });
     let app = Router::new()
         .route("/v1/sources", get(list))
         .route("/v1/sources/{*rest}", get(one).post(command))
@@ -72,51 +71,27 @@ pub(crate) async fn serve(
         .await
 }
 
-/// Whoever has a token may what the token may; where there are none, whoever is at this machine may, and no page of
-/// somebody else in their browser.
+/// Lets through who may: to look takes less than to tell devices what to do.
 async fn admit(
     State(rest): State<Arc<Rest>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    let operates = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_any = |tokens: &[Token], text: &str| tokens.iter().fold(false, |any, token| token.is(text) | any);
-    let is_needed = !rest.operator_tokens.is_empty() || (!operates && !rest.reader_tokens.is_empty());
-    match request.headers().get(header::AUTHORIZATION) {
-        None if is_needed => unauthorized("this needs a token"),
-        None if is_local(peer, request.headers()) => next.run(request).await,
-        None => problem(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "no token is configured, so this is for requests from the machine itself to http://localhost",
-        ),
-        Some(value) => {
-            let token = value.to_str().ok().and_then(|value| value.split_once(' '));
-            let token =
-                token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
-            let is_operator = token.is_some_and(|token| is_any(&rest.operator_tokens, token));
-            let is_reader = token.is_some_and(|token| is_any(&rest.reader_tokens, token));
-            match (is_operator, is_reader) {
-                (true, _) => next.run(request).await,
-                (false, true) if !operates => next.run(request).await,
-                (false, true) => {
-                    problem(StatusCode::FORBIDDEN, "forbidden", "this takes the token of an operator")
-                }
-                (false, false) => unauthorized("the token is not accepted"),
-            }
-        }
-    }
-}
-
-fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
-    const FROM_ELSEWHERE: [&str; 5] = ["forwarded", "x-forwarded-for", "x-real-ip", "via", "origin"];
-
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    peer.ip().to_canonical().is_loopback()
-        && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-        && !FROM_ELSEWHERE.iter().any(|name| headers.contains_key(*name))
+    let role = match *request.method() {
+        Method::GET | Method::HEAD => Role::Reader,
+        _ => Role::Operator,
+    };
+    let refusal = match rest.access.check(role, request.headers(), Some(peer)) {
+        Ok(()) => return next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    let (status, code) = match refusal {
+        Refusal::TokenNeeded => (StatusCode::UNAUTHORIZED, "token-needed"),
+        Refusal::TokenRefused => (StatusCode::UNAUTHORIZED, "token-refused"),
+        Refusal::NotAnOperator | Refusal::Elsewhere => (StatusCode::FORBIDDEN, "forbidden"),
+    };
+    problem(status, code, &refusal.to_string())
 }
 
 async fn list(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
@@ -220,13 +195,6 @@ fn json<T: Serialize>(value: &T) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-fn unauthorized(detail: &str) -> Response {
-    let mut response = problem(StatusCode::UNAUTHORIZED, "token-needed", detail);
-    let challenge = header::HeaderValue::from_static("Bearer realm=\"relaycast\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    response
-}
-
 /// As RFC 9457 has it.
 fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
     let problem = Problem {
@@ -236,7 +204,5 @@ fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
         detail: Some(detail.to_owned()),
         retry_after_ms: None,
     };
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let headers = [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
-    (status, headers, body).into_response()
+    response(status, &problem).into_response()
 }

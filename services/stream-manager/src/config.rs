@@ -1,9 +1,9 @@
 //! Every setting of a stream-manager, with its default and the reason for it.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use relay_lifecycle::access::Access;
 use relay_proto::NodeId;
 
 use crate::webhooks::Endpoint;
@@ -29,10 +29,8 @@ pub struct Config {
     pub utilization_target: f64,
     /// Who may read.
     pub reads: Reads,
-    /// Tokens that may read.
-    pub reader_tokens: Vec<Token>,
-    /// Tokens that may read, end sessions and drain nodes.
-    pub operator_tokens: Vec<Token>,
+    /// Tokens that may read, and those that may also end sessions and drain nodes.
+    pub access: Access,
     /// The application that streams belong to in the dialects of Red5.
     pub red5_app: String,
     /// Whom to tell what happens.
@@ -59,52 +57,6 @@ pub enum Reads {
     Public,
     /// Who has a token.
     Token,
-}
-
-/// A secret that opens the API. Prints as `***`.
-#[derive(Clone)]
-pub struct Token(String);
-
-/// Fewer characters than this can be guessed: 128 bits in hexadecimal digits are 32, in base64 22.
-pub const TOKEN_CHARS_MIN: usize = 16;
-
-/// Why a text is no token. Has nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// Too short.
-    #[error("a token has at least {TOKEN_CHARS_MIN} characters")]
-    Short,
-    /// Not what a header can carry (RFC 6750, section 2.1).
-    #[error("a token has letters, digits and - . _ ~ + / = only")]
-    Character,
-}
-
-impl std::str::FromStr for Token {
-    type Err = TokenError;
-
-    fn from_str(text: &str) -> Result<Self, TokenError> {
-        let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-        if !text.bytes().all(may_be) {
-            return Err(TokenError::Character);
-        }
-        if text.len() < TOKEN_CHARS_MIN {
-            return Err(TokenError::Short);
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl Token {
-    /// Whether this is the token, in a time that tells nothing but its length.
-    pub fn is(&self, text: &str) -> bool {
-        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), text.as_bytes()).into()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Why the settings do not go together.
@@ -180,8 +132,7 @@ impl Default for Config {
             warm_up: Duration::from_secs(30),
             utilization_target: 0.7,
             reads: Reads::default(),
-            reader_tokens: Vec::new(),
-            operator_tokens: Vec::new(),
+            access: Access::default(),
             red5_app: "live".to_owned(),
             webhooks: Vec::new(),
             connections_max: 16_384,
@@ -192,16 +143,6 @@ impl Default for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_is_long_enough_and_fits_a_header() {
-        let longest_bad = "x".repeat(TOKEN_CHARS_MIN - 1);
-        assert_eq!(longest_bad.parse::<Token>().unwrap_err(), TokenError::Short);
-        assert_eq!("0123456789 abcdef".parse::<Token>().unwrap_err(), TokenError::Character);
-        let token: Token = "x".repeat(TOKEN_CHARS_MIN).parse().unwrap();
-        assert!(token.is(&"x".repeat(TOKEN_CHARS_MIN)) && !token.is(&longest_bad));
-        assert_eq!(format!("{token:?}"), "***");
-    }
 
     #[test]
     fn a_public_url_is_scheme_and_host() {

@@ -102,7 +102,7 @@ async fn allowed(
     let may = |need| access::check(config, need, &headers, from).is_ok();
     let token = if !headers.contains_key(header::AUTHORIZATION) {
         Presented::None
-    } else if access::has_token(config, &headers) {
+    } else if config.access.role(&headers).is_some() {
         Presented::Accepted
     } else {
         Presented::Refused

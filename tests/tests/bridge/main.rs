@@ -6,4 +6,5 @@ mod dji;
 mod failures;
 mod kerberos;
 mod stage;
+mod standalone;
 mod telemetry;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::flags::{Flags, Role};
-use super::settings::{BridgeAlone, BridgeRoleSettings, Cluster, drawn_name};
+use super::settings::{BridgeAlone, BridgeRoleSettings, Cluster, access, drawn_name, secret};
 use super::{Common, Plan, Threads, admin, links, metrics};
 use crate::exit::{Exit, Failure};
 
@@ -53,12 +53,12 @@ impl BridgeArgs {
             let mqtt = bridge.mqtt.take().ok_or_else(|| {
                 Failure::usage("a bridge takes --mqtt; `standalone` has one with a broker of its own")
             })?;
+            let access = access(reader_tokens, operator_tokens).map_err(Failure::usage)?;
             let mut config = bridge
-                .into_config(listen, drawn_name(), mqtt, manager.0, cluster.registry_interval)
+                .into_config(listen, drawn_name(), mqtt, manager.0, cluster.registry_interval, access)
                 .map_err(Failure::usage)?;
-            config.manager_token = manager_token.map(Into::into);
-            config.reader_tokens = reader_tokens.0.into_iter().map(Into::into).collect();
-            config.operator_tokens = operator_tokens.0.into_iter().map(Into::into).collect();
+            let token = manager_token.map(|text| secret("manager-token", &text)).transpose();
+            config.manager_token = token.map_err(Failure::usage)?;
             config.check().map_err(Failure::usage)?;
             let cluster = cluster.cluster().map_err(Failure::usage)?.ok_or_else(|| {
                 Failure::usage("a bridge takes --redis and --nats; `standalone` has one that needs neither")

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use relay_cluster::Links;
 use relay_edge::Edge;
+use relay_lifecycle::access::Access;
 use relay_lifecycle::config::TimeSpan;
 use relay_lifecycle::drain::{self, Drain};
 use relay_lifecycle::readiness::Readiness;
@@ -95,6 +96,8 @@ struct BridgePlan {
     listen: SocketAddr,
     mqtt_listen: Option<SocketAddr>,
     interval: TimeSpan,
+    /// Of the stream-manager: who may call the one may call the other.
+    access: Access,
 }
 
 /// Where a broker is expected on a machine (the port that IANA assigned).
@@ -131,7 +134,9 @@ impl StandaloneArgs {
                 .into_config(manager_listen, node.config.node_id.clone(), interval)
                 .map_err(Failure::usage)?;
             manager.check().map_err(Failure::usage)?;
-            let bridge = BridgePlan { settings: bridge, listen: bridge_listen, mqtt_listen, interval };
+            let access = manager.access.clone();
+            let bridge =
+                BridgePlan { settings: bridge, listen: bridge_listen, mqtt_listen, interval, access };
             bridge.check(&node.config.node_id).map_err(Failure::usage)?;
             Ok((logs.log(), Node { manager: Some(manager), bridge: Some(bridge), demo, ..node }))
         })
@@ -152,7 +157,11 @@ impl BridgePlan {
     ) -> Result<relay_mqtt_bridge::Config, String> {
         let mqtt = self.settings.mqtt.clone().unwrap_or_else(|| format!("mqtt://{}", reachable(broker)));
         let managers = vec![format!("http://{}", reachable(manager))];
-        self.settings.clone().into_config(self.listen, name, mqtt, managers, self.interval)
+        let (settings, access) = (self.settings.clone(), self.access.clone());
+        // A node is told to whoever has any of them.
+        let manager_token = access.0.first().map(|(_, token)| token.clone());
+        let config = settings.into_config(self.listen, name, mqtt, managers, self.interval, access)?;
+        Ok(relay_mqtt_bridge::Config { manager_token, ..config })
     }
 
     async fn bind(
@@ -229,10 +238,11 @@ impl Plan for Node {
             admin: admin.local_addr(),
         };
         let Places { listen, admin: admin_listen, .. } = places;
+        let bridge_listen = bridge.as_ref().map(|bridge| display(bridge.local_addr()));
         let [rtmp, rtmps] = [edge.rtmp_addr(), edge.rtmps_addr()].map(|address| address.map(display));
         match places.manager {
             Some(manager) => {
-                info!(%listen, %manager, rtmp, rtmps, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
+                info!(%listen, %manager, bridge = bridge_listen, rtmp, rtmps, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving");
             }
             None => {
                 info!(%listen, rtmp, rtmps, admin = %admin_listen, %node, version = env!("CARGO_PKG_VERSION"), "serving")

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use relay_lifecycle::access::{Access, Role};
 use relay_lifecycle::backoff::entropy;
 use relay_lifecycle::config::{List, Setting, Settings, TimeSpan};
 use relay_lifecycle::telemetry::{Filter, Format, Log};
@@ -218,6 +219,18 @@ pub(super) fn of_all_servers() -> Vec<&'static Setting> {
     all.sort_by_key(|setting| setting.field);
     all.dedup_by_key(|setting| setting.field);
     all
+}
+
+/// A secret that is checked here, and not where its setting is declared: there it would be shown with what is wrong with it.
+pub(super) fn secret<T: FromStr<Err: fmt::Display>>(setting: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{setting}: {error}"))
+}
+
+/// The tokens of an API.
+pub(super) fn access(readers: List<String>, operators: List<String>) -> Result<Access, String> {
+    let readers = readers.0.iter().map(|text| Ok((Role::Reader, secret("reader-tokens", text)?)));
+    let operators = operators.0.iter().map(|text| Ok((Role::Operator, secret("operator-tokens", text)?)));
+    readers.chain(operators).collect::<Result<_, _>>().map(Access)
 }
 
 fn host() -> String {

@@ -80,8 +80,11 @@ fn a_bridge_says_what_it_lacks_and_shows_no_secret() {
             ended.stderr
         );
     }
-    let keys =
-        ["--kerberos-hub-key=hunter3", "--kerberos-hub-private-key=hunter4", "--manager-token=hunter5"];
+    let keys = [
+        "--kerberos-hub-key=hunter3",
+        "--kerberos-hub-private-key=hunter4",
+        "--manager-token=hunter5-hunter5-hunter5",
+    ];
     let ended = bridge(&[&[mqtt, secret, cluster[0], cluster[1]], &keys[..]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!String::from_utf8_lossy(&ended.stdout).contains("hunter"));
@@ -105,18 +108,30 @@ fn one_file_serves_all_roles() {
 
 #[test]
 fn a_token_that_is_wrong_is_not_told() {
-    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1"];
-    let check = |token: &str| {
-        let flag = format!("--operator-tokens={token}");
-        run(&["manager", "--check", cluster[0], cluster[1], &flag])
-    };
-    let ended = check("hunter2");
-    assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("operator-tokens: a token has at least 16"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
-    let ended = check("hunter2hunter2hunter2");
-    assert_eq!(ended.code, Some(0));
-    assert!(!stdout(ended).contains("hunter2"));
+    let cluster = ["--redis=redis://127.0.0.1", "--nats=nats://127.0.0.1", "--cluster-secret=s"];
+    let manager = [&["manager", "--check"][..], &cluster].concat();
+    let bridge = [&["bridge", "--check", "--mqtt=mqtt://127.0.0.1"][..], &cluster].concat();
+    for (role, settings) in [
+        (&["standalone", "--check"][..], &["reader-tokens", "operator-tokens"][..]),
+        (&manager, &["reader-tokens", "operator-tokens"]),
+        (&bridge, &["reader-tokens", "operator-tokens", "manager-token"]),
+    ] {
+        for setting in settings {
+            let check = |token: &str| run(&[role, &[&format!("--{setting}={token}")]].concat());
+            for (bad, said) in [
+                ("hunter2", "a token has at least 16 characters"),
+                ("hunter2 hunter2 hunter2", "a token has letters, digits and - . _ ~ + / = only"),
+            ] {
+                let ended = check(bad);
+                assert_eq!(ended.code, Some(2), "{role:?} {setting}");
+                assert!(ended.stderr.contains(&format!("{setting}: {said}")), "{role:?}: {}", ended.stderr);
+                assert!(!ended.stderr.contains("hunter2"), "{role:?}: {}", ended.stderr);
+            }
+            let ended = check("hunter2hunter2hunter2");
+            assert_eq!(ended.code, Some(0), "{role:?} {setting}: {}", ended.stderr);
+            assert!(!stdout(ended).contains("hunter2"), "{role:?} {setting}");
+        }
+    }
     let ended = run(&["manager", "--check"]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("takes --redis and --nats"), "{}", ended.stderr);

@@ -9,7 +9,7 @@ use relay_proto::NodeId;
 use relay_proto::api::manager::{ClusterNode, NodePage};
 use relay_proto::registry::NodeState;
 
-use super::access::{self, Reader};
+use super::access::Reader;
 use super::problem::{Kind, Problem};
 use super::{Named, Paging, json, no_parameters, query};
 use crate::config::Addresses;
@@ -108,7 +108,7 @@ pub(super) async fn capacity(
 
 /// Where clients reach nodes through the stream-manager alone, addresses are for those with a token.
 fn hides_addresses(replica: &Replica, headers: &HeaderMap) -> bool {
-    replica.config.addresses == Addresses::Proxied && !access::has_token(&replica.config, headers)
+    replica.config.addresses == Addresses::Proxied && replica.config.access.role(headers).is_none()
 }
 
 fn parse_state(value: &str) -> Result<Standing, Problem> {

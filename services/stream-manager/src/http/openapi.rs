@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use hyper::header::{self, HeaderValue};
+use relay_lifecycle::problem::MEDIA_TYPE;
 use relay_proto::api::manager;
 use relay_proto::api::source::Sources;
 use relay_proto::api::{ChannelState, Session, Track};
@@ -17,7 +18,7 @@ use utoipa::OpenApi;
 
 use super::access::Need;
 use super::pick::{COUNT_MAX, EXCLUDED_MAX, WAIT_SECONDS_MAX};
-use super::problem::{self, Kind};
+use super::problem::{Kind, Problem};
 use super::{JSON, NOSNIFF, PAGE, PAGE_MAX};
 
 /// `GET /openapi.json`.
@@ -164,7 +165,7 @@ fn describe(operation: &Operation) -> Value {
     if matches!(operation.answer, Answer::Told) {
         let problem = json!({
             "description": "A problem that the bridge tells.",
-            "content": {(problem::MEDIA_TYPE): {"schema": reference("Problem")}},
+            "content": {(MEDIA_TYPE): {"schema": reference("Problem")}},
         });
         responses.insert("default".to_owned(), problem);
     }
@@ -224,9 +225,9 @@ fn problems(status: u16, kinds: &[Kind]) -> Value {
     let names: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.name())).collect();
     let mut response = json!({
         "description": format!("The type ends in {}.", names.join(" or ")),
-        "content": {(problem::MEDIA_TYPE): {
+        "content": {(MEDIA_TYPE): {
             "schema": reference("Problem"),
-            "example": kinds.first().map(|kind| manager::Problem::from(problem::Problem::new(*kind))),
+            "example": kinds.first().map(|kind| manager::Problem::from(Problem::new(*kind))),
         }},
     });
     if status == 503 {

@@ -7,13 +7,12 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
+use relay_lifecycle::access::Refusal;
+use relay_lifecycle::problem::response;
 use relay_proto::api::manager;
 
 /// What a problem's type begins with.
 const URN: &str = "urn:relaycast:problem:";
-
-/// The media type of problems.
-pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident $name:literal $status:ident $title:literal,)+) => {
@@ -136,6 +135,18 @@ impl Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TokenNeeded => Self::new(Kind::TokenNeeded),
+            Refusal::TokenRefused => Self::new(Kind::TokenRefused),
+            Refusal::NotAnOperator | Refusal::Elsewhere => {
+                Self::new(Kind::Forbidden).because(refusal.to_string())
+            }
+        }
+    }
+}
+
 impl From<Problem> for manager::Problem {
     fn from(problem: Problem) -> Self {
         Self {
@@ -175,26 +186,15 @@ pub(crate) fn told(status: u16, code: &str, detail: String) -> Option<Response> 
             detail: Some(detail),
             retry_after_ms: None,
         };
-        response(status, &problem)
+        response(status, &problem).into_response()
     })
-}
-
-fn response(status: StatusCode, problem: &manager::Problem) -> Response {
-    // The type has nothing that JSON could refuse.
-    let body = serde_json::to_vec(problem).unwrap_or_default();
-    let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.kind.status();
         let (allow, retry_after) = (self.allow, self.retry_after);
-        let mut response = response(status, &manager::Problem::from(self));
+        let mut response = response(status, &manager::Problem::from(self)).into_response();
         let headers = response.headers_mut();
         if let Some(allow) = allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -204,9 +204,6 @@ impl IntoResponse for Problem {
                 header::RETRY_AFTER,
                 HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64),
             );
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"relaycast\""));
         }
         response
     }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
+use relay_lifecycle::access::CHALLENGE;
 use relay_proto::NodeId;
 use relay_proto::api::manager::Problem as Told;
 use relay_proto::backbone::{Request as Asked, Stated, to_json};
@@ -224,7 +225,7 @@ pub(super) fn refused(refusal: &Refusal, unix_ms: u64) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     if refusal.status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"relaycast\""));
+        headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
     }
     response
 }

@@ -1,5 +1,6 @@
 //! Who may do what, over HTTP.
 
+use relay_lifecycle::access::Access;
 use relay_stream_manager::Config;
 use relay_stream_manager::config::Reads;
 
@@ -82,7 +83,7 @@ async fn cluster_node(cluster: &Cluster) -> crate::support::Node {
 #[tokio::test]
 async fn where_no_token_is_configured_only_the_machine_itself_operates() {
     let cluster = Cluster::new();
-    let config = Config { reader_tokens: Vec::new(), operator_tokens: Vec::new(), ..Cluster::config() };
+    let config = Config { access: Access::default(), ..Cluster::config() };
     let running = cluster.manager_with(config).await;
     let _node = cluster.node("n1", &running).await;
     let drain = "/v1/nodes/n1:drain";

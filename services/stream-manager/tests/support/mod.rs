@@ -13,6 +13,7 @@ use relay_cluster::Links;
 use relay_cluster::backbone::MemoryBackbone;
 use relay_cluster::journal::MemoryJournal;
 use relay_cluster::registry::MemoryRegistry;
+use relay_lifecycle::access::{Access, Role};
 use relay_lifecycle::drain::{self, Trigger};
 use relay_lifecycle::readiness::Readiness;
 use relay_proto::backbone::Subjects;
@@ -65,8 +66,10 @@ impl Cluster {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             registry_interval: Duration::from_secs(3600),
             warm_up: Duration::ZERO,
-            reader_tokens: vec![READER.parse().unwrap()],
-            operator_tokens: vec![OPERATOR.parse().unwrap()],
+            access: Access(vec![
+                (Role::Reader, READER.parse().unwrap()),
+                (Role::Operator, OPERATOR.parse().unwrap()),
+            ]),
             ..Config::default()
         }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use relay_lifecycle::access::Access;
 use relay_lifecycle::config::{List, TimeSpan};
 use relay_mqtt_bridge::config::Config;
 use relay_mqtt_bridge::source::Timing;
@@ -10,6 +11,8 @@ use relay_mqtt_bridge::telemetry::Rule;
 use relay_mqtt_bridge::{broker, dji, kerberos};
 use relay_proto::NodeId;
 use relay_proto::source::{Part, SourceId};
+
+use super::secret;
 
 relay_lifecycle::settings! {
     /// Every setting of a bridge but where it listens, and whom it asks for nodes.
@@ -67,11 +70,9 @@ impl BridgeSettings {
         mqtt: String,
         managers: Vec<String>,
         registry_interval: TimeSpan,
+        access: Access,
     ) -> Result<Config, String> {
-        let secret = |setting: &str, text: Option<String>| {
-            text.map(|text| text.parse::<kerberos::Secret>().map_err(|error| format!("{setting}: {error}")))
-                .transpose()
-        };
+        let secret = |name, text: Option<String>| text.map(|text| secret(name, &text)).transpose();
         let hub_private_key = secret("kerberos-hub-private-key", self.kerberos_hub_private_key)?;
         let symmetric_key = secret("kerberos-symmetric-key", self.kerberos_symmetric_key)?;
         let cameras = self.kerberos_camera.0;
@@ -123,8 +124,7 @@ impl BridgeSettings {
                 ..Timing::default()
             },
             registry_interval: registry_interval.get(),
-            reader_tokens: Vec::new(),
-            operator_tokens: Vec::new(),
+            access,
         })
     }
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use relay_lifecycle::config::{List, TimeSpan};
 use relay_proto::NodeId;
-use relay_stream_manager::config::{Addresses, Config, Reads, Token};
+use relay_stream_manager::config::{Addresses, Config, Reads};
 use relay_stream_manager::webhooks::{self, Endpoint};
 
-use super::{Choice, Named};
+use super::{Choice, Named, access};
 
 relay_lifecycle::settings! {
     /// Every setting of a stream-manager but where it listens.
@@ -59,8 +59,7 @@ impl ManagerSettings {
             warm_up: self.warm_up.get(),
             utilization_target: f64::from(self.utilization_target) / 100.0,
             reads: if self.public_reads { Reads::Public } else { Reads::Token },
-            reader_tokens: tokens("reader-tokens", self.reader_tokens)?,
-            operator_tokens: tokens("operator-tokens", self.operator_tokens)?,
+            access: access(self.reader_tokens, self.operator_tokens)?,
             red5_app: self.red5_app.to_string(),
             webhooks: self.webhooks_file.as_deref().map_or(Ok(Vec::new()), webhooks)?,
             connections_max: self.connections_max,
@@ -77,12 +76,6 @@ fn webhooks(file: &Path) -> Result<Vec<Endpoint>, String> {
             problems.to_string().lines().map(|problem| format!("{name}:{problem}")).collect();
         placed.join("\n")
     })
-}
-
-/// What is wrong with a token is told without it.
-fn tokens(setting: &str, texts: List<String>) -> Result<Vec<Token>, String> {
-    let parsed = texts.0.iter().map(|text| text.parse());
-    parsed.collect::<Result<_, _>>().map_err(|error| format!("{setting}: {error}"))
 }
 
 impl Choice for Addresses {
