@@ -59,9 +59,9 @@ pub(crate) struct Outcome {
     pub(crate) reordered: u64,
     pub(crate) duplicated: u64,
     pub(crate) damaged: u64,
-    /// From sending to arrival, in the measurement.
+    /// From sending to arrival, of every message that was sent in the measurement, however late it came.
     pub(crate) latency_us: Quantiles,
-    /// How late the load generator itself was: what is as large as the latency makes the latency meaningless.
+    /// How late the load generator itself was with each of them: what is as large as the latency makes the latency meaningless.
     pub(crate) lateness_us: Quantiles,
     /// From the start of a connection to its first message, of those who came while messages flowed.
     pub(crate) first_message_us: Quantiles,

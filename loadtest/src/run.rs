@@ -21,8 +21,11 @@ use crate::wire::{self, Answer};
 /// How long all connections together may take, beyond which something is stuck.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long messages that are on their way may take after the last was sent, as long as none comes.
+/// How long nothing may come of what is on its way still. What is missing then is lost.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether all has come.
+const SETTLE_LOOK: Duration = Duration::from_millis(250);
 
 /// How long somebody connects again and again while all others leave.
 const STAMPEDE: Duration = Duration::from_secs(1);
@@ -183,16 +186,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits until nothing comes any more.
+    /// Waits until all has come, and nothing any more.
     fn settle(&mut self) -> Result<(), RunError> {
         let mut received = self.shared.counters.received.load(Ordering::Relaxed);
+        let (mut quiet, mut whole) = (Duration::ZERO, 0);
         loop {
-            self.watch(Phase::Settle, SETTLE_TIMEOUT / 4)?;
+            self.watch(Phase::Settle, SETTLE_LOOK)?;
             let now = self.shared.counters.received.load(Ordering::Relaxed);
-            if now == received {
+            quiet = if now == received { quiet + SETTLE_LOOK } else { Duration::ZERO };
+            received = now;
+            // Twice in a row: after the first time no thread publishes any more.
+            whole = if self.shared.is_whole() { whole + 1 } else { 0 };
+            if quiet >= SETTLE_TIMEOUT || (whole >= 2 && quiet >= 2 * SETTLE_LOOK) {
                 return Ok(());
             }
-            received = now;
         }
     }
 

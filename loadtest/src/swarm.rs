@@ -45,6 +45,9 @@ impl Phase {
     ];
 }
 
+/// No run lasts so long.
+const NEVER: u64 = u64::MAX;
+
 /// What threads tell the one that conducts them.
 #[derive(Debug)]
 pub(crate) enum Report {
@@ -61,7 +64,11 @@ pub(crate) struct Shared {
     pub(crate) server: Server,
     pub(crate) clock: Clock,
     phase: AtomicU8,
+    /// When each phase began; [`NEVER`], until it has.
+    began_ns: [AtomicU64; Phase::ALL.len()],
     channels: Vec<ChannelState>,
+    /// What each thread's receivers have still to get, as it found since it was last asked.
+    missing: Vec<AtomicU64>,
     pub(crate) counters: Counters,
     /// Why the first connection was refused.
     refusal: OnceLock<String>,
@@ -103,6 +110,8 @@ impl Shared {
             server,
             clock: Clock::start(),
             phase: AtomicU8::new(Phase::ConnectReceivers as u8),
+            began_ns: [const { AtomicU64::new(NEVER) }; Phase::ALL.len()],
+            missing: wakers.iter().map(|_| AtomicU64::new(u64::MAX)).collect(),
             counters: Counters::default(),
             refusal: OnceLock::new(),
             wakers,
@@ -115,10 +124,26 @@ impl Shared {
 
     /// Sends all threads into the next phase.
     pub(crate) fn enter(&self, phase: Phase) {
+        self.began_ns[phase as usize].store(self.clock.now_ns(), Ordering::Release);
         self.phase.store(phase as u8, Ordering::Release);
         for index in 0..self.wakers.len() {
             self.wake(index);
         }
+    }
+
+    /// When a phase began, however late a thread hears of it; `None` where it has not, or the run had no use for it.
+    fn began_ns(&self, phase: Phase) -> Option<u64> {
+        Some(self.began_ns[phase as usize].load(Ordering::Acquire)).filter(|began_ns| *began_ns < NEVER)
+    }
+
+    /// Whether a message that was sent then belongs to the measurement, however late it comes.
+    fn is_measured(&self, sent_ns: u64) -> bool {
+        self.began_ns(Phase::Measure).is_some_and(|began_ns| began_ns <= sent_ns)
+    }
+
+    /// Whether every thread has found, since this was last asked, that its receivers have got all that was sent.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.missing.iter().map(|missing| missing.swap(u64::MAX, Ordering::AcqRel)).max() == Some(0)
     }
 
     /// Where a connection goes.

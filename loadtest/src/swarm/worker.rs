@@ -104,17 +104,20 @@ impl Worker {
         let mut phase = self.shared.phase();
         loop {
             let now_ns = self.shared.clock.now_ns();
+            // A thread that did not run for a while has missed some, and does what it would have done.
             let next = self.shared.phase();
-            if next != phase {
-                phase = next;
-                self.enter(phase, now_ns);
+            for each in Phase::ALL.into_iter().filter(|each| phase < *each && *each <= next) {
+                if let Some(began_ns) = self.shared.began_ns(each) {
+                    self.enter(each, began_ns)?;
+                }
             }
+            phase = next;
             if phase == Phase::Over {
-                self.count_missing();
+                self.tally.lost += self.missing();
                 return Ok(self.tally);
             }
             self.connect_more(phase, now_ns)?;
-            self.publish_due(phase, now_ns)?;
+            self.publish_due(now_ns)?;
             self.tick(phase, now_ns)?;
             self.tell();
             match self.poll.poll(&mut events, Some(TICK)) {
@@ -136,7 +139,7 @@ impl Worker {
         }
     }
 
-    fn enter(&mut self, phase: Phase, now_ns: u64) {
+    fn enter(&mut self, phase: Phase, began_ns: u64) -> io::Result<()> {
         match phase {
             Phase::ConnectPublishers => self.to_connect.extend(&self.publishers),
             Phase::WarmUp => {
@@ -145,23 +148,22 @@ impl Worker {
                     let interval = 1e9 / rate / self.shared.plan.channels as f64;
                     for id in &self.publishers {
                         let channel = self.connections[*id].channel;
-                        self.due.push(Reverse((now_ns + (interval * channel as f64) as u64, *id)));
+                        self.due.push(Reverse((began_ns + (interval * channel as f64) as u64, *id)));
                     }
                 }
             }
-            Phase::Measure => {
-                self.tally.latency.reset();
-                self.tally.lateness.reset();
-            }
             Phase::Settle => {
+                // An open loop leaves nothing out because it is late.
+                self.publish_due(began_ns)?;
                 self.due.clear();
                 // Those who did not read may have been told something.
                 for index in 0..self.slow.len() {
                     self.read(self.slow[index], usize::MAX);
                 }
             }
-            Phase::ConnectReceivers | Phase::Over => {}
+            Phase::ConnectReceivers | Phase::Measure | Phase::Over => {}
         }
+        Ok(())
     }
 
     // ---- connections
@@ -346,7 +348,10 @@ impl Worker {
                     self.tally.left_out(receiver.place.arrived(stamp.seq));
                     return;
                 }
-                let arrival = self.tally.arrived(&mut receiver.place, stamp, now_ns);
+                if self.shared.is_measured(stamp.sent_ns) {
+                    self.tally.latency.saturating_record(now_ns.saturating_sub(stamp.sent_ns));
+                }
+                let arrival = self.tally.arrived(&mut receiver.place, stamp.seq);
                 if let (Pace::Window(window), Arrival::InOrder { .. }) = (plan.pace, arrival) {
                     // Who misses some has done with them too.
                     let got = &self.shared.channels[connection.channel].got;
@@ -379,7 +384,7 @@ impl Worker {
 
     // ---- publishing
 
-    fn publish_due(&mut self, phase: Phase, now_ns: u64) -> io::Result<()> {
+    fn publish_due(&mut self, now_ns: u64) -> io::Result<()> {
         let Pace::Rate(rate) = self.shared.plan.pace else { return Ok(()) };
         let interval = (1e9 / rate) as u64;
         while let Some(Reverse((due_ns, id))) = self.due.peek().copied() {
@@ -388,10 +393,11 @@ impl Worker {
             }
             self.due.pop();
             self.due.push(Reverse((due_ns + interval, id)));
-            if phase == Phase::Measure {
-                self.tally.lateness.saturating_record(now_ns - due_ns);
+            if let Some(sent_ns) = self.publish(id, 1)
+                && self.shared.is_measured(sent_ns)
+            {
+                self.tally.lateness.saturating_record(sent_ns - due_ns);
             }
-            self.publish(id, 1);
         }
         // To the nanosecond: the timeout of a poll is in milliseconds.
         if let Some(Reverse((due_ns, _))) = self.due.peek() {
@@ -428,11 +434,12 @@ impl Worker {
         }
     }
 
-    fn publish(&mut self, id: usize, count: u64) {
+    /// Tells when, unless the connection has ended.
+    fn publish(&mut self, id: usize, count: u64) -> Option<u64> {
         let connection = &mut self.connections[id];
-        let Role::Publisher(publisher) = &mut connection.role else { return };
+        let Role::Publisher(publisher) = &mut connection.role else { return None };
         if !matches!(connection.stage, Stage::Open(..)) {
-            return;
+            return None;
         }
         let sent_ns = self.shared.clock.now_ns();
         for _ in 0..count {
@@ -443,6 +450,7 @@ impl Worker {
         if let Err(error) = connection.flush() {
             self.lost(id, error.to_string());
         }
+        Some(sent_ns)
     }
 
     // ---- what happens now and then
@@ -453,6 +461,9 @@ impl Worker {
             return Ok(());
         }
         self.ticked_ns = now_ns;
+        if phase == Phase::Settle {
+            self.shared.missing[self.index].store(self.missing(), Ordering::Release);
+        }
         let bytes = self.shared.plan.slow_bytes as f64 * elapsed as f64 / 1e9;
         for index in 0..self.slow.len() {
             let id = self.slow[index];
@@ -511,15 +522,18 @@ impl Worker {
         self.told = now;
     }
 
-    /// What healthy receivers that are still there never got of the end.
-    fn count_missing(&mut self) {
-        for id in &self.healthy {
+    /// What healthy receivers that are still there have not got of the end.
+    fn missing(&self) -> u64 {
+        let missing = |id: &usize| {
             let connection = &self.connections[*id];
-            let Role::Receiver(receiver) = &connection.role else { continue };
-            if let (Stage::Open(..), Some(next)) = (&connection.stage, receiver.place.next()) {
-                let sent = self.shared.channels[connection.channel].sent.load(Ordering::Acquire);
-                self.tally.lost += sent.saturating_sub(next);
+            match (&connection.role, &connection.stage) {
+                (Role::Receiver(receiver), Stage::Open(..)) => {
+                    let sent = self.shared.channels[connection.channel].sent.load(Ordering::Acquire);
+                    receiver.place.next().map_or(0, |next| sent.saturating_sub(next))
+                }
+                _ => 0,
             }
-        }
+        };
+        self.healthy.iter().map(missing).sum()
     }
 }

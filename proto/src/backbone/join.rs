@@ -113,6 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_one_message_may_stand_between_the_parts_of_another() {
+        let mut joiner = Joiner::new(BODY_BYTES_MAX);
+        let between = |joiner: &mut Joiner, len: usize| {
+            let [body] = messages(7, &vec![7; len], 200).try_into().unwrap();
+            (joiner.push(body.clone()), body)
+        };
+        for body in messages(0, &[1; 60], 20) {
+            let is_last = body.envelope.part == 2;
+            assert_eq!(matches!(joiner.push(body), Joined::Whole(whole) if *whole.bytes == [1; 60]), is_last);
+            let (joined, body) = between(&mut joiner, 5);
+            assert_eq!(joined, Joined::Whole(body));
+            assert_eq!(between(&mut joiner, BODY_BYTES_MAX + 1).0, Joined::Dropped);
+        }
+    }
+
+    #[test]
     fn memory_is_bounded_whatever_the_number_of_parts() {
         let mut joiner = Joiner::new(BODY_BYTES_MAX);
         let first = Envelope { parts: u16::MAX, ..envelope(0) };

@@ -200,6 +200,8 @@ impl Ring {
     /// The stream has no join points: a receiver may start at any chunk.
     pub(crate) fn mark_opaque(&mut self) {
         self.tail = Tail::From(self.first);
+        // Where it began on this node is none either.
+        self.joins.clear();
     }
 
     /// Lets new receivers start at nothing before this chunk. Chunks stay for receivers that are behind.
@@ -389,6 +391,19 @@ mod tests {
         assert_eq!(ring.first(), 0);
         ring.push(Chunk::copy_from(&[2; 8]), 1001);
         assert_eq!(ring.first(), 1);
+    }
+
+    #[test]
+    fn nor_is_one_that_begins_here_in_its_midst() {
+        let mut ring = Ring::new(LIMITS, 7);
+        ring.push(Chunk::copy_from(&[0; 8]), 0);
+        ring.mark_first(0, Bytes::new(), Bytes::new());
+        assert_eq!(ring.join_first().unwrap().seq, 7);
+        ring.mark_opaque();
+        assert_eq!(ring.join_first().unwrap().seq, 7);
+        ring.push(Chunk::copy_from(&[1; 8]), 1001);
+        assert_eq!(ring.first(), 8);
+        assert_eq!(ring.join_first().unwrap().seq, 8);
     }
 
     #[test]

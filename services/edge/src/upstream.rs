@@ -512,17 +512,18 @@ impl<'a> Upstream<'a> {
         };
         let Origin { peer, key } = origin;
         let grace = self.node.config.grace;
-        let begun = self.channel.begin_elsewhere(peer.node.clone(), epoch, key, grace, beginning);
+        let goes_on = self.publication.as_ref().is_some_and(|before| before.epoch() == epoch);
+        if goes_on {
+            // First, so that whoever has seen the hole finds it counted.
+            self.node.metrics.gaps.with_label_values(&["skipped"]).inc();
+            info!(channel = self.channel.name().as_str(), %epoch, "chunks left out between nodes");
+        } else {
+            info!(channel = self.channel.name().as_str(), %epoch, origin = %peer.node, "publication pulled");
+        }
+        let begun = self.channel.begin_elsewhere(peer.node, epoch, key, grace, beginning);
         let before = std::mem::replace(&mut self.publication, begun);
-        match before.filter(|before| before.epoch() == epoch) {
-            Some(before) => {
-                before.supersede();
-                self.node.metrics.gaps.with_label_values(&["skipped"]).inc();
-                info!(channel = self.channel.name().as_str(), %epoch, "chunks left out between nodes");
-            }
-            None => {
-                info!(channel = self.channel.name().as_str(), %epoch, origin = %peer.node, "publication pulled");
-            }
+        if let Some(before) = before.filter(|_| goes_on) {
+            before.supersede();
         }
         if let (Some(publication), Some(chunk)) = (&mut self.publication, first) {
             publication.append(chunk);

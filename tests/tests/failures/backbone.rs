@@ -83,17 +83,20 @@ async fn what_an_origin_has_not_cached_any_more_is_skipped_once_and_counted() {
     let local = Viewer::start(&one.node, "cam/key").await;
     let elsewhere = Viewer::start(&two.node, "cam/key").await;
     flows(&camera, &[&local, &elsewhere]).await;
+    let had = elsewhere.run().next;
     one.nats.set(Mode::Cut);
     until_misses(&one.node, "backbone").await;
     camera.sends(200).await;
+    let outage = had..camera.sent();
     one.nats.set(Mode::Pass);
     flows(&camera, &[&local, &elsewhere]).await;
     let holes = elsewhere.run().holes;
-    assert_eq!(holes.len(), 1, "{holes:?}");
-    eprintln!("holes {holes:?}");
+    eprintln!("holes {holes:?} of {outage:?}");
+    // A machine that stands still for longer than an origin caches makes another one later, which counts as well.
+    assert_eq!(holes.iter().filter(|(from, _)| outage.contains(from)).count(), 1, "{holes:?} of {outage:?}");
+    assert!(two.node.metric(SKIPPED).await >= holes.len() as f64, "{holes:?}");
     assert!(elsewhere.seen().farewell.is_none());
     local.has_seen(&["cam"]);
-    assert_eq!(two.node.metric(SKIPPED).await, 1.0);
 }
 
 #[tokio::test]

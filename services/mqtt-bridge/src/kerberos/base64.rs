@@ -10,7 +10,7 @@ pub(super) fn decode_to(text: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
 }
 
 /// As it is written.
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
     base64_turbo::STANDARD.encode(bytes)
 }
