@@ -150,13 +150,20 @@ impl Receiver {
         timeout(HANG, self.task.join_next()).await.expect("it ends").unwrap().unwrap()
     }
 
+    /// Waits for the end of the session, whatever it is.
+    ///
+    /// # Panics
+    /// When it hangs.
+    pub async fn ended(mut self) -> Received {
+        timeout(HANG, self.task.join_next()).await.expect("the session ends").unwrap().unwrap()
+    }
+
     /// Waits for the end of the session, which must come in order because the publisher ended.
     ///
     /// # Panics
     /// When it ends otherwise, or hangs.
-    pub async fn all(mut self) -> Received {
-        let received =
-            timeout(HANG, self.task.join_next()).await.expect("the session ends").unwrap().unwrap();
+    pub async fn all(self) -> Received {
+        let received = self.ended().await;
         assert_eq!(received.close, Some((1000, "publisher_ended".to_owned())), "{:?}", received.texts);
         received
     }

@@ -29,9 +29,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One whose nodes have these flags, too.
+    pub(crate) async fn with(flags: &[&str]) -> Self {
         assert_eq!(SECRET, "the-secret-of-the-cluster", "stream-managers of these tests have it too");
-        let (cluster, broker) =
-            tokio::join!(Cluster::start(&["--rtmp-listen=127.0.0.1:0"]), Mosquitto::start());
+        let flags = [&["--rtmp-listen=127.0.0.1:0"], flags].concat();
+        let (cluster, broker) = tokio::join!(Cluster::start(&flags), Mosquitto::start());
         let manager = Manager::start(cluster.redis.address(), cluster.nats.address(), &[]).await;
         manager.until_nodes(2).await;
         Self { cluster, manager, broker }
