@@ -5,7 +5,7 @@ use relay_tests::client::Receiver;
 use relay_tests::ffmpeg::Judge;
 use relay_tests::sim::Sim;
 use relay_tests::until;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::stage::{self, Stage};
 
@@ -200,7 +200,7 @@ async fn when_all_bridges_die_with_a_docks_node_the_next_bridge_starts_it_anew_a
     let is_first = origin.as_str() == "n1";
     let url = stage.url_at(usize::from(is_first), CAMERA).await;
     let around = stage.around();
-    let Stage { cluster, manager: _manager, broker: _broker } = stage;
+    let Stage { cluster, manager: _manager, broker } = stage;
     let [first, second] = cluster.members;
     let [lost, _kept] = if is_first { [first, second] } else { [second, first] };
     bridge.kill();
@@ -210,6 +210,17 @@ async fn when_all_bridges_die_with_a_docks_node_the_next_bridge_starts_it_anew_a
     if is_first { two } else { one }.ended().await;
     let viewer = Receiver::connect(&url).await;
     let heir = stage::bridge(around, &[]).await;
+    // It tells when something of that changes, such as why it does not get through.
+    let live = json!({"video_id": &CAMERA["dji/".len()..], "video_type": "normal", "video_quality": 2, "status": 1,
+        "error_status": 513_010});
+    let state =
+        json!({"tid": "t", "bid": "b", "timestamp": 1, "gateway": DOCK, "data": {"live_status": [live]}});
+    broker.client().await.publish(&format!("thing/product/{DOCK}/state"), state.to_string()).await;
+    until("the bridge knows that it is live", async || {
+        let devices: Value = heir.ask("/v1/devices").await;
+        devices.to_string().contains("\"live\":true").then_some(())
+    })
+    .await;
     dock.until("push_started", 2).await;
     let starts = dock.events("start");
     assert_eq!(starts.last().unwrap()["video_quality"], 2, "{starts:?}");
