@@ -42,7 +42,7 @@ use self::jobs::{Done, Outbox, Outside};
 use self::work::Work;
 use crate::broker::{Heard, Inbox, Publisher};
 use crate::demand::Demand;
-use crate::driver::{Driver, Effects, Now, Ticket};
+use crate::driver::{Driver, Effect, Effects, Now, Ticket};
 use crate::metrics::Metrics;
 use crate::picker::Picker;
 use crate::pictures::Pictures;
@@ -68,7 +68,7 @@ const HEIRS_WITHIN: Duration = Duration::from_millis(500);
 const HEARD_AT_ONCE: usize = 16;
 
 /// How long devices that this bridge alone can stop are waited for when it ends.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+const STOP_WITHIN: Duration = Duration::from_millis(500);
 
 /// What REST sees of the core.
 #[derive(Debug, Clone)]
@@ -326,6 +326,7 @@ impl Core {
                 warn!(reason, "no connection to the broker");
                 self.metrics.broker_connected.set(0);
                 if std::mem::take(&mut self.is_connected) {
+                    self.drivers.iter_mut().for_each(|(_, driver)| driver.disconnected());
                     self.broker(false);
                 }
             }
@@ -475,6 +476,20 @@ impl Core {
         .await;
     }
 
+    /// What came while the bridge leaves: it is remembered what became of devices, and nothing is begun any more.
+    fn last_heard(&mut self, heard: Heard) {
+        let (Heard::Message { topic, payload }, now) = (heard, self.now()) else { return };
+        let mut effects = Effects::new();
+        for (_, driver) in &mut self.drivers {
+            driver.heard(&topic, &payload, now, &mut effects);
+        }
+        for effect in effects {
+            if let Effect::Remember(name, text) = effect {
+                self.remember(name, text);
+            }
+        }
+    }
+
     /// Leaves: with others about, devices go on and another bridge takes them; alone, they are told to stop.
     async fn leave(&mut self, inbox: &mut Inbox) {
         info!("drain began");
@@ -490,15 +505,13 @@ impl Core {
             }
             // What is on its way gets there, if the broker takes it.
             let _ = tokio::time::timeout(STOP_WITHIN, async {
-                let mut left = tokio::time::interval(STOP_WITHIN / 4);
-                left.tick().await;
-                tokio::select! {
-                    _ = left.tick() => {}
-                    never = async { loop { inbox.next().await; } } => never,
+                loop {
+                    self.last_heard(inbox.next().await);
                 }
             })
             .await;
         }
+        self.keep_the_last().await;
         self.jobs.abort_all();
         self.leave_others(held).await;
         info!("drain ended");

@@ -17,6 +17,9 @@ pub(crate) const ASKED_PREFIX: &str = "asked/";
 /// while the source runs.
 pub(crate) const STARTED_PREFIX: &str = "asked/started/";
 
+/// For how long that counts, and is kept. Whoever finds the source live after that takes it for somebody else's.
+pub(crate) const STARTED_MS: u64 = 48 * 60 * 60 * 1_000;
+
 /// The time, as a driver is told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
@@ -36,6 +39,13 @@ pub(crate) trait Driver: fmt::Debug + Send {
 
     /// The connection to the broker is there, for the first time or again: what was asked meanwhile was lost.
     fn connected(&mut self, now: Now, effects: &mut Effects);
+
+    /// There is no connection to the broker any more: whoever is silent from now on could not be heard.
+    fn disconnected(&mut self) {}
+
+    /// The media of a source comes on its channel, which nobody without its key could have it do: it was started by a bridge
+    /// of this cluster, whoever that was.
+    fn runs(&mut self, _source: &SourceId, _now: Now, _effects: &mut Effects) {}
 
     /// The device is to stream. Tells by [`Sign`]s what comes of it; one command is in flight at a time.
     fn start(&mut self, source: &SourceId, ingest: &Ingest, now: Now, effects: &mut Effects);

@@ -442,7 +442,9 @@ impl Machine {
                 self.is_ours = true;
             }
             // Who knows that it has ended does not come back by itself.
-            Phase::Live | Phase::Interrupted(_) if !flows && self.has_ended => {
+            Phase::Live | Phase::Interrupted(_)
+                if !flows && self.has_ended && (self.is_wanted || self.media.is_none()) =>
+            {
                 self.exclude();
                 self.is_ours = false;
                 self.phase = Phase::Idle;

@@ -48,7 +48,8 @@ pub(super) enum Events {
 }
 
 /// Messages of quality of service 0 that go out right after the one that the crate was handed: it writes each by a call of its
-/// own, and there may be one for each of thousands of cameras. (Its version for MQTT 5 lets nobody write beside it.)
+/// own, and there may be one for each of thousands of cameras. Among themselves they keep their order. (The crate's version for MQTT 5
+/// lets nobody write beside it.)
 #[derive(Debug, Clone, Default)]
 pub(super) struct Followers(Arc<Mutex<Queue>>);
 
@@ -201,7 +202,7 @@ impl Events {
             Self::V3(events, followers) => {
                 let event = events.poll().await.map_err(failure_v3)?;
                 if event == rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(UNNUMBERED)) {
-                    followers.leave(events).await?;
+                    followers.follow(events).await?;
                 }
                 Ok(event_v3(event))
             }
@@ -230,20 +231,20 @@ impl Followers {
         has_room
     }
 
-    /// The first has left.
-    async fn leave(&self, events: &mut rumqttc::EventLoop) -> Result<(), Failure> {
+    /// The first has left: so do the others.
+    async fn follow(&self, events: &mut rumqttc::EventLoop) -> Result<(), Failure> {
         let Queue { messages, .. } = std::mem::take(&mut *self.lock());
         let Some(network) = events.network.as_mut().filter(|_| !messages.is_empty()) else { return Ok(()) };
-        let write = async {
-            for message in messages {
-                network.write(rumqttc::Packet::Publish(message)).await?;
-            }
-            network.flush().await
-        };
-        let written = timeout(CONNECT_TIMEOUT, write).await;
-        let written = written.map_err(|_| Failure::Other(TOO_SLOW.to_owned()))?;
-        written.map_err(|error| failure_v3(error.into()))
+        for message in messages {
+            in_time(network.write(rumqttc::Packet::Publish(message))).await?;
+        }
+        in_time(network.flush()).await
     }
+}
+
+async fn in_time(write: impl Future<Output = Result<(), rumqttc::StateError>>) -> Result<(), Failure> {
+    let written = timeout(CONNECT_TIMEOUT, write).await;
+    written.map_err(|_| Failure::Other(TOO_SLOW.to_owned()))?.map_err(|error| failure_v3(error.into()))
 }
 
 fn event_v3(event: rumqttc::Event) -> Event {

@@ -173,7 +173,7 @@ impl Core {
     }
 
     /// The bridge that has a source which this one has not.
-    fn other_holder(&self, source: &SourceId) -> Option<Peer> {
+    pub(super) fn other_holder(&self, source: &SourceId) -> Option<Peer> {
         if self.entries.get(source).is_some_and(|entry| entry.is_held) {
             return None;
         }

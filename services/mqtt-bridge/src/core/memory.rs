@@ -16,12 +16,12 @@ use relay_cluster::registry::Unavailable;
 use relay_proto::backbone::Peer;
 use relay_proto::registry::MEMORIES_MAX;
 use relay_proto::source::{SourceId, StartOptions};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::Core;
 use super::jobs::{Done, RETRY};
-use crate::driver::{ASKED_PREFIX, STARTED_PREFIX};
+use crate::driver::{ASKED_PREFIX, STARTED_MS, STARTED_PREFIX};
 
 /// What an operator's start of a source is remembered under, before the source's name: the options, or `null` where it was
 /// taken back.
@@ -33,12 +33,11 @@ const TOLD_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long what was asked for is kept: longer, so that devices, which tell themselves anew, make room first.
 const ASKED_TTL: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-/// How long it is kept that a source was started, or ended: twice as long as until it is given anew. Whoever finds it live after
-/// that takes it for somebody else's.
-const STARTED_TTL: Duration = Duration::from_secs(48 * 60 * 60);
-
 /// How long it is kept that a start was taken back: all bridges that took it up find that out when they get the lease.
 const TAKEN_BACK_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What keeping the last may take when the bridge ends.
+const KEEP_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often operators' starts are given anew.
 const RENEW_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -62,10 +61,17 @@ pub(super) struct Memory {
 
 impl Core {
     pub(super) fn remember(&mut self, name: String, text: String) {
-        let ttl = match name.as_str() {
-            name if name.starts_with(STARTED_PREFIX) => STARTED_TTL,
-            name if name.starts_with(ASKED_PREFIX) => ASKED_TTL,
-            _ => TOLD_TTL,
+        let started = name.strip_prefix(STARTED_PREFIX).and_then(|source| source.parse().ok());
+        if started.as_ref().is_some_and(|source| self.other_holder(source).is_some()) {
+            // Who has it knows better whether it runs, and may know it sooner.
+            return;
+        }
+        let ttl = if started.is_some() {
+            Duration::from_millis(STARTED_MS)
+        } else if name.starts_with(ASKED_PREFIX) {
+            ASKED_TTL
+        } else {
+            TOLD_TTL
         };
         self.remember_for(name, text, ttl);
     }
@@ -118,6 +124,20 @@ impl Core {
             self.memory.unkept.remove(name);
         }
         self.keep(Duration::ZERO);
+    }
+
+    /// Waits for the registry to keep what is to be remembered, for a while. Of what else ends, only that counts for which it waits.
+    pub(super) async fn keep_the_last(&mut self) {
+        let _ = timeout(KEEP_WITHIN, async {
+            while !self.memory.unkept.is_empty()
+                && let Some(done) = self.jobs.join_next().await
+            {
+                if let Ok(done @ (Done::Kept(..) | Done::Held(..) | Done::Remembered(..))) = done {
+                    self.done(Ok(done));
+                }
+            }
+        })
+        .await;
     }
 
     /// Reads all that was remembered by an earlier run, or by another bridge.

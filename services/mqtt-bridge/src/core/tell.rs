@@ -130,7 +130,7 @@ impl Core {
 
     /// Another bridge tells of sources; what this one told comes back, and is passed over.
     pub(super) fn heard_of_others(&mut self, bytes: &[u8], now: u64) {
-        /// What every report begins with, without all the sources that may follow.
+        /// Of a report, who tells: to pass over all the sources of one's own, which come back, costs little beside reading them.
         #[derive(Deserialize)]
         struct Told {
             by: Peer,

@@ -181,6 +181,23 @@ impl Rig {
         self.core.heard_of_others(&to_json(&whole), now);
     }
 
+    /// Another bridge tells that it has the camera.
+    fn hears_who_has_it(&mut self, number: u64) {
+        let by = peer(number);
+        let source = Source {
+            id: cam(),
+            channel: cam().channel(),
+            kind: SourceKind::Kerberos,
+            state: SourceState::Live,
+            reason: None,
+            node: None,
+            bridge: Some(by.node.clone()),
+            online: Some(true),
+        };
+        let now = self.core.now().ms;
+        self.core.heard_of_others(&to_json(&SourcesReport::One { by, source }), now);
+    }
+
     fn command(&mut self, command: Command) -> oneshot::Receiver<Answered> {
         let (answer, answered) = oneshot::channel();
         self.core.ask(Ask::Command { source: cam(), command }, Reply::Here(answer));
@@ -420,18 +437,7 @@ async fn so_many_commands_wait_for_another_bridge_and_no_more() {
     // It has the source, listens, and says nothing.
     let subject = rig.core.subjects.node(&node, incarnation);
     let _silent = rig.core.links.backbone.subscribe(&subject).await.unwrap();
-    let source = Source {
-        id: cam(),
-        channel: cam().channel(),
-        kind: SourceKind::Kerberos,
-        state: SourceState::Live,
-        reason: None,
-        node: None,
-        bridge: Some(node),
-        online: Some(true),
-    };
-    let told = to_json(&SourcesReport::One { by: peer(2), source });
-    rig.core.heard_of_others(&told, rig.core.now().ms);
+    rig.hears_who_has_it(2);
     let mut waiting: Vec<_> = (0..asks::OTHERS_MAX).map(|_| rig.command(action())).collect();
     let code = |answered| match answered {
         Answered::Problem { code, .. } => code,
@@ -443,6 +449,6 @@ async fn so_many_commands_wait_for_another_bridge_and_no_more() {
     for answered in waiting {
         assert_eq!(code(answered.await.unwrap()), "bridge-silent");
     }
-    rig.core.heard_of_others(&told, rig.core.now().ms);
+    rig.hears_who_has_it(2);
     assert!(rig.command(action()).try_recv().is_err(), "there is room again");
 }

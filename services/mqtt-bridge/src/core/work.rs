@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relay_proto::source::{SourceId, SourceKeys, SourceKind, SourceReason};
+use relay_proto::source::{SourceId, SourceKeys, SourceKind, SourceReason, SourceState};
 use tracing::{debug, info};
 
 use super::jobs::Done;
@@ -40,10 +40,11 @@ impl Core {
     pub(super) fn machine(&mut self, source: &SourceId, happens: impl FnOnce(&mut Machine) -> Vec<Do>) {
         let now = self.now().ms;
         let Some(entry) = self.entries.get_mut(source) else { return };
-        let before = entry.machine.describe().reason;
+        let before = entry.machine.describe();
         let todo = happens(&mut entry.machine);
-        let after = entry.machine.describe().reason;
-        if let Some(reason) = after.filter(|after| Some(after) != before.as_ref()) {
+        let after = entry.machine.describe();
+        let has_begun = after.state == SourceState::Live && before.state != SourceState::Live;
+        if let Some(reason) = after.reason.filter(|after| Some(after) != before.reason.as_ref()) {
             let label = match &reason {
                 // As many as there are codes, which is a handful of sources of a hundred each.
                 SourceReason::Device(code) if (300_000..700_000).contains(code) => format!("result_{code}"),
@@ -76,6 +77,9 @@ impl Core {
         }
         self.touched.insert(source.clone());
         self.work.extend(todo.into_iter().map(|what| Work::Do(source.clone(), what)));
+        if has_begun {
+            self.drive(source, |driver, now, effects| driver.runs(source, now, effects));
+        }
     }
 
     fn effect(&mut self, effect: Effect) {

@@ -4,7 +4,7 @@
 use relay_proto::source::{CameraPosition, SourceId};
 use serde::{Deserialize, Serialize};
 
-use crate::driver::{ASKED_PREFIX, STARTED_PREFIX};
+use crate::driver::{ASKED_PREFIX, STARTED_MS, STARTED_PREFIX};
 
 /// Qualities that there are: adaptive, smooth, standard, high, ultra high.
 pub(super) const QUALITY_MAX: u8 = 4;
@@ -24,14 +24,14 @@ pub(super) enum What {
     Started,
 }
 
-/// How a video is to be.
+/// How a video is to be, and whether a bridge started it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) quality: Quality,
     pub(super) lens: Option<String>,
     pub(super) position: Option<CameraPosition>,
-    /// Whether a bridge has started it, and none has seen it end.
-    pub(super) is_started: bool,
+    /// When, in milliseconds since the Unix epoch, it was last known that a bridge has started it. Not after one saw it end.
+    pub(super) started_ms: Option<u64>,
     /// What is remembered of it.
     remembered: [bool; What::ALL.len()],
 }
@@ -76,7 +76,7 @@ impl Asked {
             What::Quality => serde_json::to_string(&self.quality),
             What::Lens => serde_json::to_string(&self.lens),
             What::Camera => serde_json::to_string(&self.position),
-            What::Started => serde_json::to_string(&self.is_started),
+            What::Started => serde_json::to_string(&self.started_ms),
         };
         text.expect("numbers and texts are JSON")
     }
@@ -95,11 +95,16 @@ impl Asked {
                 read.filter(|read| read.as_deref().is_none_or(may_be_lens)).map(|read| self.lens = read)
             }
             What::Camera => serde_json::from_str(text).ok().map(|read| self.position = read),
-            What::Started => serde_json::from_str(text).ok().map(|read| self.is_started = read),
+            What::Started => serde_json::from_str(text).ok().map(|read| self.started_ms = read),
         };
         if is_taken.is_some() {
             self.set_remembered(what);
         }
+    }
+
+    /// Whether what is live may be what a bridge has started.
+    pub(super) fn is_started(&self, unix_ms: u64) -> bool {
+        self.started_ms.is_some_and(|at_ms| unix_ms.saturating_sub(at_ms) < STARTED_MS)
     }
 
     pub(super) fn is_remembered(&self, what: What) -> bool {

@@ -35,6 +35,8 @@ pub(super) struct Gateway {
     pub(super) heard_ms: u64,
     /// When it was last given to be kept.
     pub(super) remembered_ms: Option<u64>,
+    /// When what was asked of its videos was.
+    pub(super) asked_ms: Option<u64>,
     pub(super) videos: Vec<usize>,
 }
 
@@ -206,6 +208,7 @@ impl Fleet {
             is_booting: false,
             heard_ms: 0,
             remembered_ms: None,
+            asked_ms: None,
             videos: Vec::new(),
         });
         self.by_sn.insert(sn.clone(), gateway);

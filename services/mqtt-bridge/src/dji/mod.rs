@@ -47,6 +47,8 @@ pub(crate) struct Dji {
     random: fastrand::Rng,
     /// The first half of the names of all transactions of this run: by it a reply is known to be to a call of this bridge.
     own: u64,
+    /// Whether the connection to the broker is lost.
+    is_cut_off: bool,
 }
 
 impl Dji {
@@ -54,7 +56,8 @@ impl Dji {
     pub(crate) fn new(settings: Settings, seed: u64, effects: &mut Effects) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let own = random.u64(..);
-        let mut driver = Self { settings, fleet: Fleet::default(), calls: Calls::default(), random, own };
+        let (fleet, calls) = (Fleet::default(), Calls::default());
+        let mut driver = Self { settings, fleet, calls, random, own, is_cut_off: false };
         for Configured { source, gateway } in driver.settings.cameras.clone() {
             let Some(id) = VideoId::of(&source) else { continue };
             let Some(video) = driver.fleet.video(&id) else { continue };
@@ -296,10 +299,22 @@ impl Driver for Dji {
     }
 
     fn connected(&mut self, now: Now, effects: &mut Effects) {
+        self.is_cut_off = false;
         self.reconnected(now);
         for call in self.calls.take_if(|_| true) {
             // What was sent was lost perhaps, or its answer was.
             self.unanswered(call, now, effects);
+        }
+    }
+
+    fn disconnected(&mut self) {
+        self.is_cut_off = true;
+    }
+
+    fn runs(&mut self, source: &SourceId, now: Now, effects: &mut Effects) {
+        if let Some(video) = self.video_of(source) {
+            self.fleet.videos[video].is_ours = true;
+            self.set_started(video, Some(now.unix_ms), effects);
         }
     }
 
@@ -356,7 +371,7 @@ impl Driver for Dji {
     }
 
     fn next(&self) -> Option<u64> {
-        let look = self.fleet.looks.first().map(|(due_ms, _)| *due_ms);
+        let look = self.fleet.looks.first().map(|(due_ms, _)| *due_ms).filter(|_| !self.is_cut_off);
         [self.calls.next(), look].into_iter().flatten().min()
     }
 

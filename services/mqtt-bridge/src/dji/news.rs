@@ -39,7 +39,7 @@ impl Dji {
                 is.is_ours = false;
                 is.may_be_ours = false;
                 is.live = None;
-                self.has_started(video, false, effects);
+                self.set_started(video, None, effects);
                 self.give_up(|call| call.video == video, effects);
             }
             self.sign(video, Sign::Online(is_online), effects);
@@ -49,6 +49,10 @@ impl Dji {
 
     /// Whether gateways are still there.
     pub(super) fn look(&mut self, now: Now, effects: &mut Effects) {
+        if self.is_cut_off {
+            // Nobody can be heard: they are not silent.
+            return;
+        }
         while let Some((due_ms, gateway)) = self.fleet.looks.first().copied() {
             if due_ms > now.ms {
                 return;
@@ -58,10 +62,14 @@ impl Dji {
             let until_ms = is.heard_ms.saturating_add(OFFLINE_MS);
             if until_ms > now.ms {
                 self.fleet.looks.insert((until_ms, gateway));
-                let is_due = is.remembered_ms.is_none_or(|at| now.ms.saturating_sub(at) >= REMEMBER_MS);
-                if is_due && is.capacity.is_some() {
+                let is_due = |at| now.ms.saturating_sub(at) >= REMEMBER_MS;
+                // What is asked is given when it is asked.
+                let is_asked_due = is_due(*is.asked_ms.get_or_insert(now.ms));
+                if is.remembered_ms.is_none_or(is_due) && is.capacity.is_some() {
                     self.remember(gateway, now, effects);
-                    self.remember_all_asked(gateway, effects);
+                }
+                if is_asked_due {
+                    self.remember_all_asked(gateway, now, effects);
                 }
                 continue;
             }
@@ -151,7 +159,7 @@ impl Dji {
             is.may_be_ours = false;
             is.live = None;
             is.waits = None;
-            self.has_started(video, false, effects);
+            self.set_started(video, None, effects);
             let is = &mut self.fleet.videos[video];
             // Told again once it has told of itself.
             if is.told_online.take() == Some(true) {
@@ -217,11 +225,17 @@ impl Dji {
     }
 
     /// What was asked of videos that run here: of others another bridge may know better.
-    fn remember_all_asked(&self, gateway: usize, effects: &mut Effects) {
-        for video in &self.fleet.gateways[gateway].videos {
-            let is = &self.fleet.videos[*video];
-            for what in What::ALL.into_iter().filter(|what| is.is_ours && is.asked.is_remembered(*what)) {
-                self.remember_asked(*video, what, effects);
+    fn remember_all_asked(&mut self, gateway: usize, now: Now, effects: &mut Effects) {
+        self.fleet.gateways[gateway].asked_ms = Some(now.ms);
+        for video in self.fleet.gateways[gateway].videos.clone() {
+            let is = &mut self.fleet.videos[video];
+            if !is.is_ours {
+                continue;
+            }
+            is.asked.started_ms = is.asked.started_ms.map(|_| now.unix_ms);
+            let is = &self.fleet.videos[video];
+            for what in What::ALL.into_iter().filter(|what| is.asked.is_remembered(*what)) {
+                self.remember_asked(video, what, effects);
             }
         }
     }
@@ -292,7 +306,7 @@ impl Dji {
         if !status.live && !has_start && (was == Some(true) || (was.is_none() && !is.is_ours)) {
             is.is_ours = false;
             is.may_be_ours = false;
-            self.has_started(video, false, effects);
+            self.set_started(video, None, effects);
         }
         let is = &self.fleet.videos[video];
         let goes_on = is.waits == Some(Waits::Pause) && status.error.is_none();

@@ -84,7 +84,7 @@ impl Dji {
             rtmp: ingest.rtmp.clone(),
             is_external: url_type != UrlType::Rtmp,
             is_simpler: false,
-            may_be_ours: is.may_be_ours || is.asked.is_started,
+            may_be_ours: is.may_be_ours || is.asked.is_started(now.unix_ms),
         };
         let service = Service::Start { video: id, url_type, url, quality };
         let is = &mut self.fleet.videos[video];
@@ -107,7 +107,7 @@ impl Dji {
                 let is_external = starting.is_external;
                 let sign = if is_external { Sign::AcceptedExternally } else { Sign::Accepted };
                 self.sign(video, sign, effects);
-                self.has_started(video, true, effects);
+                self.set_started(video, Some(now.unix_ms), effects);
                 self.reapply(&call, now, effects);
                 return;
             }
@@ -218,7 +218,7 @@ impl Dji {
             let is = &mut self.fleet.videos[video];
             is.may_be_ours = false;
             is.live = is.live.map(|_| false);
-            self.has_started(video, false, effects);
+            self.set_started(video, None, effects);
         }
         let sign = if is_stopped { Sign::Stopped } else { Sign::StopUnanswered };
         self.sign(video, sign, effects);
@@ -312,11 +312,11 @@ impl Dji {
         self.remember_asked(video, what, effects);
     }
 
-    /// A video was started by this bridge, or has ended. Remembered, so that after a crash a video that is live elsewhere, at a
-    /// node that is gone, is not taken for somebody else's.
-    pub(super) fn has_started(&mut self, video: usize, is_started: bool, effects: &mut Effects) {
+    /// A bridge of this cluster has started a video, or it has ended. Remembered, so that after a crash a video that is live
+    /// elsewhere, at a node that is gone, is not taken for somebody else's.
+    pub(super) fn set_started(&mut self, video: usize, started_ms: Option<u64>, effects: &mut Effects) {
         let asked = &mut self.fleet.videos[video].asked;
-        if std::mem::replace(&mut asked.is_started, is_started) != is_started {
+        if std::mem::replace(&mut asked.started_ms, started_ms) != started_ms {
             asked.set_remembered(What::Started);
             self.remember_asked(video, What::Started, effects);
         }

@@ -351,6 +351,22 @@ fn an_heir_stops_who_is_connected_and_sends_nothing_for_nobody() {
 }
 
 #[test]
+fn who_says_that_it_has_ended_and_stays_connected_is_stopped_once() {
+    let mut rig = Rig::live(Conduct::Answers);
+    rig.wanted(false);
+    rig.media(media_at("n1", false));
+    for _ in 0..3 {
+        rig.sign(Sign::Says { live: false, error: None });
+        assert_eq!(rig.state(), SourceState::Starting);
+    }
+    assert_eq!(rig.pass(20_000).iter().filter(|todo| **todo == Do::Stop).count(), 1);
+    rig.sign(Sign::Stopped);
+    rig.media(None);
+    rig.pass(100_000);
+    assert!(!rig.machine.needs_lease());
+}
+
+#[test]
 fn an_heir_stops_a_stream_that_nobody_wants() {
     let mut rig = Rig::new(Conduct::Answers);
     rig.media(media_at("n1", true));

@@ -194,3 +194,39 @@ async fn a_start_that_cannot_be_read_is_passed_over() {
     rig.pass(Duration::from_secs(1)).await;
     assert!(rig.core.entries.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_device_tells_while_the_bridge_leaves_is_remembered() {
+    let mut rig = Rig::with(vec![cam()]);
+    rig.happens([Effect::Known(cam(), true)]);
+    rig.pass(Duration::from_secs(1)).await;
+    let Rig { core, driver, registry, requests, .. } = rig;
+    let (sender, heard) = mpsc::channel(1);
+    let (trigger, drain) = drain::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(core.run(Inbox::of(heard), requests, drain));
+    trigger.advance();
+    // It leaves by now.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let ended = (format!("asked/started/{}", cam()), "null".to_owned());
+    driver.script().effects = vec![Effect::Remember(ended.0.clone(), ended.1.clone())];
+    sender.try_send(message()).unwrap();
+    tasks.join_next().await.unwrap().unwrap();
+    assert_eq!(registry.remembered().await.unwrap(), [ended]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_source_was_started_is_remembered_by_who_has_it() {
+    let mut rig = Rig::new();
+    rig.happens([Effect::Known(cam(), true)]);
+    let started = (format!("asked/started/{}", cam()), "7".to_owned());
+    let remember = || Effect::Remember(started.0.clone(), started.1.clone());
+    rig.hears_who_has_it(2);
+    rig.happens([remember()]);
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(rig.registry.remembered().await.unwrap().is_empty());
+    rig.pass(Duration::from_secs(60)).await;
+    rig.happens([remember()]);
+    rig.pass(Duration::from_secs(1)).await;
+    assert_eq!(rig.registry.remembered().await.unwrap(), [started], "the other is gone");
+}

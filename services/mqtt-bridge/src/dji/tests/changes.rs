@@ -195,7 +195,7 @@ fn what_was_remembered_wrongly_is_passed_over() {
         (&lens, "\"a/b\""),
         (&lens, "7"),
         (&camera, "\"above\""),
-        (&started, "1"),
+        (&started, "true"),
         ("asked/other/dji/A/1/2", "1"),
         ("asked/lens/dji/A", "\"ir\""),
     ] {

@@ -175,13 +175,70 @@ fn a_video_that_an_earlier_run_started_is_not_somebody_elses_until_it_has_ended(
     for (how, end) in ends {
         let mut bed = started(&bed.starts);
         end(&mut bed);
-        assert_eq!(bed.starts.last().map(|(_, text)| text.as_str()), Some("false"), "{how}");
+        assert_eq!(bed.starts.last().map(|(_, text)| text.as_str()), Some("null"), "{how}");
         let mut heir = started(&bed.starts);
         heir.status(HOUSE, true, 0);
         let start = only(&heir.start(HOUSE));
-        let refusal = refused(HOUSE, Retry::Later, SourceReason::Device(513_003));
-        assert_eq!(heir.reply_to(&start, 513_003), [refusal], "{how}");
+        assert_eq!(heir.reply_to(&start, 513_003), [sign(HOUSE, refused_as_anothers())], "{how}");
     }
+}
+
+#[test]
+fn that_a_video_was_started_counts_for_two_days_and_is_given_anew_each_day() {
+    const HOUR_MS: u64 = 60 * 60 * 1_000;
+
+    let mut bed = Bed::dock();
+    bed.live(HOUSE);
+    bed.status(HOUSE, true, 0);
+    let mut kept = bed.starts.clone();
+    for (hours, expected) in [(47, Sign::AlreadyLive), (49, refused_as_anothers())] {
+        let mut heir = Bed::dock();
+        heir.ms += hours * HOUR_MS;
+        heir.topology(&[AIRCRAFT]);
+        heir.osd(DOCK);
+        for (name, text) in &kept {
+            heir.driver.recall(name, text, heir.now(), &mut Effects::new());
+        }
+        heir.status(HOUSE, true, 0);
+        let start = only(&heir.start(HOUSE));
+        assert_eq!(heir.reply_to(&start, 513_003), [sign(HOUSE, expected)], "{hours}");
+    }
+    for _ in 0..25 * 60 * 2 {
+        bed.osd(DOCK);
+        bed.until(bed.ms + 30_000);
+    }
+    kept.extend(bed.starts.split_off(1));
+    assert!(kept.len() > 1 && kept.last().unwrap().1 > kept[0].1, "{kept:?}");
+}
+
+fn refused_as_anothers() -> Sign {
+    Sign::Refused { retry: Retry::Later, reason: SourceReason::Device(513_003) }
+}
+
+#[test]
+fn a_video_whose_media_comes_here_was_started_here() {
+    let mut bed = Bed::dock();
+    bed.status(HOUSE, true, 0);
+    let (now, mut effects) = (bed.now(), Effects::new());
+    bed.driver.runs(&source(HOUSE), now, &mut effects);
+    assert!(bed.did(effects).is_empty());
+    assert_eq!(bed.starts.len(), 1, "whoever it was, and whatever was answered");
+    let start = only(&bed.start(HOUSE));
+    assert_eq!(bed.reply_to(&start, 513_003), [sign(HOUSE, Sign::AlreadyLive)]);
+}
+
+#[test]
+fn who_cannot_be_heard_is_not_silent() {
+    let mut bed = Bed::dock();
+    bed.live(HOUSE);
+    bed.driver.disconnected();
+    assert_eq!(bed.until(1_000_000), []);
+    assert_eq!(bed.starts.len(), 1, "it may be live all the while");
+    let (now, mut effects) = (bed.now(), Effects::new());
+    bed.driver.connected(now, &mut effects);
+    assert!(bed.until(1_059_000).is_empty());
+    let silent = bed.until(1_061_000);
+    assert!(silent.iter().any(|(_, effect)| *effect == online(HOUSE, false)), "{silent:?}");
 }
 
 #[test]
