@@ -342,15 +342,21 @@ impl Core {
 
     fn message(&mut self, topic: &str, payload: &Bytes, now: Now) {
         self.metrics.messages.inc();
+        let effects = self.heard_by_driver(topic, payload, now);
+        self.effects(effects);
+        let heard = self.telemetry.heard(topic, payload, now.unix_ms);
+        let name = topic;
+        self.telemetry_heard(heard, |core| core.is_first(name));
+    }
+
+    /// What follows for the driver whose topic it is.
+    fn heard_by_driver(&mut self, topic: &str, payload: &Bytes, now: Now) -> Effects {
         let mut effects = Effects::new();
         let family = family(topic);
         if let Some((_, driver)) = self.drivers.iter_mut().find(|(kind, _)| Some(*kind) == family) {
             driver.heard(topic, payload, now, &mut effects);
         }
-        self.effects(effects);
-        let heard = self.telemetry.heard(topic, payload, now.unix_ms);
-        let name = topic;
-        self.telemetry_heard(heard, |core| core.is_first(name));
+        effects
     }
 
     fn telemetry_heard(&mut self, heard: telemetry::Heard, is_ours: impl FnOnce(&Self) -> bool) {
@@ -478,12 +484,8 @@ impl Core {
 
     /// What came while the bridge leaves: it is remembered what became of devices, and nothing is begun any more.
     fn last_heard(&mut self, heard: Heard) {
-        let (Heard::Message { topic, payload }, now) = (heard, self.now()) else { return };
-        let mut effects = Effects::new();
-        for (_, driver) in &mut self.drivers {
-            driver.heard(&topic, &payload, now, &mut effects);
-        }
-        for effect in effects {
+        let Heard::Message { topic, payload } = heard else { return };
+        for effect in self.heard_by_driver(&topic, &payload, self.now()) {
             if let Effect::Remember(name, text) = effect {
                 self.remember(name, text);
             }

@@ -154,13 +154,12 @@ impl Dji {
         }
         self.give_up(|call| call.gateway == gateway, effects);
         for video in self.fleet.gateways[gateway].videos.clone() {
+            self.set_started(video, None, effects);
             let is = &mut self.fleet.videos[video];
             is.is_ours = false;
             is.may_be_ours = false;
             is.live = None;
             is.waits = None;
-            self.set_started(video, None, effects);
-            let is = &mut self.fleet.videos[video];
             // Told again once it has told of itself.
             if is.told_online.take() == Some(true) {
                 self.sign(video, Sign::Rebooted, effects);

@@ -30,7 +30,7 @@ impl Attempts {
 
     /// How long to wait for a device that begins anew.
     pub(super) fn begin_anew(&mut self) -> u64 {
-        self.in_vain = 0;
+        self.restart();
         pause_ms(0)
     }
 

@@ -135,16 +135,25 @@ fn a_video_that_was_started_here_is_not_somebody_elses() {
     assert_eq!(bed.reply_to(&again, 513_003), [sign(HOUSE, Sign::AlreadyLive)]);
 }
 
+/// A bridge that was told what others had remembered of starts.
+fn heir(kept: &[(String, String)]) -> Bed {
+    let mut heir = Bed::dock();
+    for (name, text) in kept {
+        assert!(heir.driver.asked_names(&source(HOUSE)).contains(name));
+        heir.driver.recall(name, text, heir.now(), &mut Effects::new());
+    }
+    heir
+}
+
+/// What comes of a start, where the gateway tells that the video is live, and says so.
+fn started_though_live(bed: &mut Bed) -> Effects {
+    bed.status(HOUSE, true, 0);
+    let start = only(&bed.start(HOUSE));
+    bed.reply_to(&start, 513_003)
+}
+
 #[test]
 fn a_video_that_an_earlier_run_started_is_not_somebody_elses_until_it_has_ended() {
-    let started = |kept: &[(String, String)]| {
-        let mut heir = Bed::dock();
-        for (name, text) in kept {
-            assert!(heir.driver.asked_names(&source(HOUSE)).contains(name));
-            heir.driver.recall(name, text, heir.now(), &mut Effects::new());
-        }
-        heir
-    };
     let mut bed = Bed::dock();
     only(&bed.start(HOUSE));
     assert!(bed.starts.is_empty(), "not before it is accepted");
@@ -153,10 +162,7 @@ fn a_video_that_an_earlier_run_started_is_not_somebody_elses_until_it_has_ended(
     bed.status(HOUSE, false, 0);
     assert_eq!(bed.starts.len(), 1, "it has not begun yet");
 
-    let mut heir = started(&bed.starts);
-    heir.status(HOUSE, true, 0);
-    let start = only(&heir.start(HOUSE));
-    assert_eq!(heir.reply_to(&start, 513_003), [sign(HOUSE, Sign::AlreadyLive)]);
+    assert_eq!(started_though_live(&mut heir(&bed.starts)), [sign(HOUSE, Sign::AlreadyLive)]);
     type End = fn(&mut Bed);
     let ends: [(&str, End); 5] = [
         ("it says so", |bed| drop(bed.status(HOUSE, false, 0))),
@@ -173,13 +179,14 @@ fn a_video_that_an_earlier_run_started_is_not_somebody_elses_until_it_has_ended(
         }),
     ];
     for (how, end) in ends {
-        let mut bed = started(&bed.starts);
+        let mut bed = heir(&bed.starts);
         end(&mut bed);
         assert_eq!(bed.starts.last().map(|(_, text)| text.as_str()), Some("null"), "{how}");
-        let mut heir = started(&bed.starts);
-        heir.status(HOUSE, true, 0);
-        let start = only(&heir.start(HOUSE));
-        assert_eq!(heir.reply_to(&start, 513_003), [sign(HOUSE, refused_as_anothers())], "{how}");
+        assert_eq!(
+            started_though_live(&mut heir(&bed.starts)),
+            [sign(HOUSE, refused_as_anothers())],
+            "{how}"
+        );
     }
 }
 
@@ -192,16 +199,9 @@ fn that_a_video_was_started_counts_for_two_days_and_is_given_anew_each_day() {
     bed.status(HOUSE, true, 0);
     let mut kept = bed.starts.clone();
     for (hours, expected) in [(47, Sign::AlreadyLive), (49, refused_as_anothers())] {
-        let mut heir = Bed::dock();
+        let mut heir = heir(&kept);
         heir.ms += hours * HOUR_MS;
-        heir.topology(&[AIRCRAFT]);
-        heir.osd(DOCK);
-        for (name, text) in &kept {
-            heir.driver.recall(name, text, heir.now(), &mut Effects::new());
-        }
-        heir.status(HOUSE, true, 0);
-        let start = only(&heir.start(HOUSE));
-        assert_eq!(heir.reply_to(&start, 513_003), [sign(HOUSE, expected)], "{hours}");
+        assert_eq!(started_though_live(&mut heir), [sign(HOUSE, expected)], "{hours}");
     }
     for _ in 0..25 * 60 * 2 {
         bed.osd(DOCK);
@@ -223,8 +223,7 @@ fn a_video_whose_media_comes_here_was_started_here() {
     bed.driver.runs(&source(HOUSE), now, &mut effects);
     assert!(bed.did(effects).is_empty());
     assert_eq!(bed.starts.len(), 1, "whoever it was, and whatever was answered");
-    let start = only(&bed.start(HOUSE));
-    assert_eq!(bed.reply_to(&start, 513_003), [sign(HOUSE, Sign::AlreadyLive)]);
+    assert_eq!(started_though_live(&mut bed), [sign(HOUSE, Sign::AlreadyLive)]);
 }
 
 #[test]
